@@ -1,0 +1,46 @@
+"""Recurrent cells with hand-derived, proven gradients, on NumPy, CuPy and PyTorch arrays alike."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rnnx.backends import *  # noqa: F403
+    from rnnx.cells import *  # noqa: F403
+    from rnnx.errors import *  # noqa: F403
+    from rnnx.gradient_check import *  # noqa: F403
+    from rnnx.layers import *  # noqa: F403
+    from rnnx.losses import *  # noqa: F403
+    from rnnx.optim import *  # noqa: F403
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "rnnx.backends": (
+        "Backend BackendStatus asarray available_backends get_backend set_backend to_numpy use_backend"
+    ),
+    "rnnx.cells": "GRU GRUState LSTM LSTMState REGISTRY RNN RNNState",
+    "rnnx.errors": (
+        "BackendError DataError DtypeError MixedArraysError OptionError RnnxError ShapeError TapeConsumed "
+        "TrainingError"
+    ),
+    "rnnx.gradient_check": "GradientReport gradcheck",
+    "rnnx.layers": "Dropout Embedding Linear",
+    "rnnx.losses": "half_squared_error softmax_cross_entropy",
+    "rnnx.optim": "SGD Adagrad AdamW RMSprop clip_by_global_norm clip_by_value",
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
+
+__all__ = sorted(_HOME_OF)
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its home at first use (PEP 562)."""
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'rnnx' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(home), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME_OF})

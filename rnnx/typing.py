@@ -1,0 +1,62 @@
+"""Names for what passes between the floors: arrays, parameters, and the trace of a pointwise body."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+Array: TypeAlias = Any
+"""An array of any library that follows the array API standard."""
+
+Namespace: TypeAlias = Any
+"""A module of the array API standard, as array-api-compat gives it."""
+
+Params: TypeAlias = Mapping[str, Array]
+"""Parameters or their gradients by dotted name."""
+
+State: TypeAlias = Any
+"""A cell's NamedTuple of arrays, h (the output) first: each (N, H) for users, (H, N) inside the time loop."""
+
+Kernel: TypeAlias = Callable[..., tuple[Array, ...]]
+"""A bound pointwise body: ``kernel(*inputs, out=None)`` returns its outputs, written into `out` if given."""
+
+
+class Instruction(NamedTuple):
+    """One operation of a traced body: ``target = operation(*arguments)``."""
+
+    target: str
+    operation: str
+    arguments: tuple[str | float, ...]
+
+
+class Program(NamedTuple):
+    """A pointwise body as straight-line code over named scalars; every target is assigned once.
+
+    Output k may be written to the memory of input k; no other output and input may overlap.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    instructions: tuple[Instruction, ...]
+    outputs: tuple[str, ...]
+
+
+class SequenceCell(Protocol):
+    """What everything that maps a sequence to a sequence has: cells, stacks, whole models."""
+
+    def init(self, seed: int = 0, dtype: str = "float32") -> dict[str, Array]:
+        """Draw the parameters."""
+
+    def init_state(self, batch: int, dtype: str = "float32") -> State:
+        """Make a state of zeros."""
+
+    def forward(
+        self, params: Params, x: Array, state: State = None, *, training: bool = True
+    ) -> tuple[Array, State, Any]:
+        """Map x (T, N, D) to y (T, N, H), the final state and a tape."""
+
+    def backward(
+        self, tape: Any, dy: Array | None = None, dstate: State = None
+    ) -> tuple[Array, State, dict[str, Array]]:
+        """Return the gradients of x, the initial state and the parameters."""
+
+    def step(self, params: Params, x: Array, state: State = None) -> tuple[Array, State]:
+        """Map one step's x (N, D) to y (N, H) and the next state."""
