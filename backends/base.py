@@ -1,0 +1,186 @@
+"""What a backend is: one library's arrays on one device, and how pointwise bodies and GEMMs run on them."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rnnx.backends import printing
+from rnnx.errors import DtypeError
+from rnnx.typing import Array, Kernel, Namespace, Program
+
+Product = Callable[[Array, Array, Array], Array]
+"""A bound matrix product: ``product(a, b, out)`` returns its result, which it may write into `out`."""
+
+
+class BackendStatus(NamedTuple):
+    """Whether a backend can be used here, why (not), and what mends it (empty if usable)."""
+
+    usable: bool
+    reason: str
+    install: str
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One library's arrays on one device.
+
+    The methods are right for any namespace; a subclass overrides what it can do better.
+
+    Attributes
+    ----------
+    name : str
+        As given to `set_backend`: ``"numpy"``, ``"torch:mps"``.
+    xp : module
+        Array API namespace, through array-api-compat.
+    device : object
+        The namespace's own device object.
+    asynchronous : bool
+        Whether work is queued, so that timings need `synchronize`.
+    complex : bool
+        Whether the complex step may be used on it.
+    double : bool
+        Whether it has float64.
+    autograd : bool
+        Whether the library differentiates by itself (see `differentiate`), as an oracle for the gradient
+        check.
+    """
+
+    name: str
+    xp: Namespace
+    device: Any
+    asynchronous: bool = False
+    complex: bool = True
+    double: bool = True
+    autograd: bool = False
+
+    def __str__(self) -> str:
+        return self.name
+
+    def holds(self, x: Any) -> bool:
+        """Whether x is an array of this library on this device."""
+        raise NotImplementedError
+
+    def asarray(self, values: Any, dtype: Any = None) -> Array:
+        """Array on this device from nested sequences, scalars, or any backend's array.
+
+        Parameters
+        ----------
+        values : array_like
+            An array that is on this device already is returned as it is, if the dtype fits.
+        dtype : str or dtype, optional
+            ``"float32"``, ``"int64"``, ... or the namespace's own object.
+        """
+        return self.xp.asarray(values, dtype=self.dtype(dtype), device=self.device)
+
+    def to_numpy(self, x: Array) -> np.ndarray:
+        """Copy of x on the host (NumPy's own arrays come back as they are)."""
+        return np.asarray(x)
+
+    def dtype(self, name: Any) -> Any:
+        """The namespace's dtype of that name; None and the namespace's own objects pass through."""
+        if not isinstance(name, str):
+            return name
+        found = getattr(self.xp, name, None)
+        if found is None or not _is_dtype(name):
+            raise DtypeError(
+                f"dtype is {name!r}, which {self.name} does not have.", 'Use "float32" or "float64".'
+            )
+        return found
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        """Array of arbitrary content."""
+        return self.xp.empty(shape, dtype=self.dtype(dtype), device=self.device)
+
+    def zeros(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        """Array of zeros."""
+        return self.xp.zeros(shape, dtype=self.dtype(dtype), device=self.device)
+
+    def synchronize(self) -> None:
+        """Wait until all queued work is done. Errors of asynchronous work are raised here at the latest."""
+
+    def memory_report(self) -> dict[str, int]:
+        """Bytes ``used``, ``held``, ``free`` and ``total``, as far as the library tells."""
+        return {}
+
+    def untracked(self) -> AbstractContextManager[Any]:
+        """`placed`, and the library records nothing for a differentiation of its own."""
+        return nullcontext()
+
+    def placed(self) -> AbstractContextManager[Any]:
+        """Context in which new arrays are made on this device; what the library records goes on."""
+        return nullcontext()
+
+    def differentiate(
+        self, function: Callable[[dict[str, Array]], Array], inputs: dict[str, Array]
+    ) -> dict[str, Array]:
+        """Gradients of a scalar function of named arrays by the library's own automatic differentiation."""
+        raise NotImplementedError(f"{self.name} has no automatic differentiation")
+
+    def freeze(self, x: Array) -> Array:
+        """X, protected from writing where the library can do so."""
+        return x
+
+    def functional_kernel(self, program: Program) -> Kernel:
+        """The program as a function that returns new arrays and writes to none."""
+        return printing.functional(program, self.xp)
+
+    def kernel(self, program: Program, shape: tuple[int, ...], dtype: Any) -> Kernel:
+        """The program for inputs and outputs of one shape; it writes into the arrays of ``out=``.
+
+        Output k may be given the memory of input k.
+        """
+        compute = printing.functional(program, self.xp)
+
+        def kernel(*inputs: Array, out: tuple[Array, ...]) -> tuple[Array, ...]:
+            for target, value in zip(out, compute(*inputs), strict=True):
+                target[...] = value
+            return out
+
+        return kernel
+
+    def matmul(self, shape: tuple[int, ...], dtype: Any) -> Product:
+        """``out = a @ b`` for results of that shape; `out` is neither a nor b."""
+        matmul = self.xp.matmul
+
+        def product(a: Array, b: Array, out: Array) -> Array:
+            out[...] = matmul(a, b)
+            return out
+
+        return product
+
+    def matmul_add(self, shape: tuple[int, ...], dtype: Any) -> Product:
+        """``out += a @ b`` for results of that shape; `out` is neither a nor b."""
+        matmul = self.xp.matmul
+
+        def product(a: Array, b: Array, out: Array) -> Array:
+            out += matmul(a, b)
+            return out
+
+        return product
+
+    def scatter_add(self, ids: Array, rows: Array, size: int) -> Array:
+        """Sum of the rows by id: result ``(size, E)`` with ``result[ids[k]] += rows[k]``, in a fixed order.
+
+        Parameters
+        ----------
+        ids : (K,) integer array
+            Each in 0 .. size - 1; the caller has checked that.
+        rows : (K, E) array
+        size : int
+            Rows of the result.
+        """
+        xp = self.xp
+        column = xp.arange(size, dtype=ids.dtype, device=self.device)
+        one_hot = xp.astype(column[:, None] == ids[None, :], rows.dtype)
+        return xp.matmul(one_hot, rows)
+
+
+def _is_dtype(name: str) -> bool:
+    """Whether a name is a dtype's own one, neither an alias nor a function's."""
+    try:
+        return np.dtype(name).name == name
+    except TypeError:
+        return False

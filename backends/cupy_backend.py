@@ -1,0 +1,128 @@
+"""CuPy on a CUDA device: the generic path, with one kernel launch per operation of a pointwise body."""
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rnnx.backends import cupy_diagnosis, printing
+from rnnx.backends.base import Backend, Product
+from rnnx.errors import BackendError
+from rnnx.typing import Array, Kernel, Program
+
+cupy_diagnosis.require_one_wheel()  # before the import, which only warns of a second wheel
+
+import array_api_compat.cupy as xp  # noqa: E402
+import cupy  # noqa: E402
+
+
+@dataclass(frozen=True)
+class CupyBackend(Backend):
+    """Arrays on one CUDA device, whichever device CuPy holds for the current one.
+
+    CuPy makes results on the thread's current device, so a method that makes arrays switches to its own. What
+    `kernel`, `matmul` and `matmul_add` return runs inside `untracked`, which switches once per sequence.
+    """
+
+    def holds(self, x: Any) -> bool:
+        return isinstance(x, cupy.ndarray) and x.device.id == self.device.id
+
+    def asarray(self, values: Any, dtype: Any = None) -> Array:
+        with self.device:
+            if isinstance(values, cupy.ndarray) and not self.holds(values):
+                values = values.copy()  # between devices; asarray would hand the other device's array back
+            return cupy.asarray(values, dtype=self.dtype(dtype))
+
+    def to_numpy(self, x: Array) -> np.ndarray:
+        copy: np.ndarray = cupy.asnumpy(x)
+        return copy
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        with self.device:
+            return cupy.empty(shape, dtype=self.dtype(dtype))
+
+    def zeros(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        with self.device:
+            return cupy.zeros(shape, dtype=self.dtype(dtype))
+
+    def synchronize(self) -> None:
+        self.device.synchronize()
+
+    def memory_report(self) -> dict[str, int]:
+        pool = cupy.get_default_memory_pool()
+        with self.device:
+            free, total = cupy.cuda.runtime.memGetInfo()
+            return {"used": pool.used_bytes(), "held": pool.total_bytes(), "free": free, "total": total}
+
+    def placed(self) -> AbstractContextManager[Any]:
+        switched: AbstractContextManager[Any] = self.device
+        return switched
+
+    def untracked(self) -> AbstractContextManager[Any]:
+        return self.placed()
+
+    def functional_kernel(self, program: Program) -> Kernel:
+        compute = printing.functional(program, cupy)  # array-api-compat's clip would synchronise
+
+        def kernel(*inputs: Array) -> tuple[Array, ...]:
+            with self.device:
+                return compute(*inputs)
+
+        return kernel
+
+    def kernel(self, program: Program, shape: tuple[int, ...], dtype: Any) -> Kernel:
+        make, rows = printing.in_place_maker(program, cupy)
+        return make(self.empty((rows, *shape), dtype))
+
+    def matmul(self, shape: tuple[int, ...], dtype: Any) -> Product:
+        matmul = cupy.matmul
+        return lambda a, b, out: matmul(a, b, out=out)
+
+    def matmul_add(self, shape: tuple[int, ...], dtype: Any) -> Product:
+        scratch = self.empty(shape, dtype)
+        gemm, matmul, add = _gemm(), cupy.matmul, cupy.add
+        direct = scratch.dtype.char in "fd" and scratch.size > 0
+
+        def product(a: Array, b: Array, out: Array) -> Array:
+            if direct and a.flags.forc:  # else gemm would copy a and out, there and back
+                return gemm("N", "N", a, b, out=out, beta=1.0)
+            return add(out, matmul(a, b, out=scratch), out)
+
+        return product
+
+    def scatter_add(self, ids: Array, rows: Array, size: int) -> Array:
+        with self.device:
+            return super().scatter_add(ids, rows, size)
+
+
+def _gemm() -> Any:
+    """CuPy's GEMM that can add into its result; one call of cuBLAS if all matrices are C- or F-contiguous."""
+    from cupy import cublas  # needs cuBLAS to import
+
+    return cublas.gemm
+
+
+def create(device: str | None) -> Backend:
+    """The CuPy backend on the device of that index; device 0 by default.
+
+    Raises
+    ------
+    BackendError
+        CuPy or the device cannot be used; the message says why and what to do.
+    """
+    if device is not None and not (device.isascii() and device.isdigit()):
+        raise BackendError(
+            f"cupy has no device {device!r}; expected the index of a CUDA device.",
+            'For example set_backend("cupy:1").',
+        )
+    index = int(device or 0)
+    cupy_diagnosis.require_device(cupy, index)
+    return CupyBackend(
+        f"cupy:{index}" if index else "cupy", xp, cupy.cuda.Device(index), asynchronous=True, complex=False
+    )
+
+
+def device_of(x: Any) -> str | None:
+    """Device part of the name of the backend that holds x."""
+    return str(x.device.id) if x.device.id else None

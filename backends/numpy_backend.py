@@ -1,0 +1,65 @@
+"""NumPy on the CPU: the default backend."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import array_api_compat.numpy as xp
+import numpy as np
+
+from rnnx.backends import printing
+from rnnx.backends.base import Backend, Product
+from rnnx.errors import BackendError
+from rnnx.typing import Array, Kernel, Program
+
+
+@dataclass(frozen=True)
+class NumpyBackend(Backend):
+    """Pointwise bodies as ufunc calls with ``out=``; scratch rows live as long as the bound kernel."""
+
+    def holds(self, x: Any) -> bool:
+        return isinstance(x, np.ndarray | np.generic)
+
+    def asarray(self, values: Any, dtype: Any = None) -> Array:
+        return np.asarray(values, dtype=self.dtype(dtype))
+
+    def freeze(self, x: Array) -> Array:
+        x.flags.writeable = False
+        return x
+
+    def kernel(self, program: Program, shape: tuple[int, ...], dtype: Any) -> Kernel:
+        make, rows = printing.in_place_maker(program, np)
+        return make(np.empty((rows, *shape), dtype))
+
+    def matmul(self, shape: tuple[int, ...], dtype: Any) -> Product:
+        return np.matmul
+
+    def matmul_add(self, shape: tuple[int, ...], dtype: Any) -> Product:
+        scratch = np.empty(shape, dtype)
+        matmul, add = np.matmul, np.add
+
+        def product(a: Array, b: Array, out: Array) -> Array:
+            return add(out, matmul(a, b, scratch), out)
+
+        return product
+
+    def scatter_add(self, ids: Array, rows: Array, size: int) -> Array:
+        total = np.zeros((size, rows.shape[1]), rows.dtype)
+        if ids.size:
+            order = np.argsort(ids, kind="stable")
+            present, starts = np.unique(ids[order], return_index=True)
+            total[present] = np.add.reduceat(rows[order], starts, axis=0)
+        return total
+
+
+def create(device: str | None) -> Backend:
+    """The NumPy backend; its only device is the CPU."""
+    if device not in (None, "cpu"):
+        raise BackendError(
+            f"numpy has no device {device!r}; its only device is the CPU.", 'Use set_backend("numpy").'
+        )
+    return NumpyBackend("numpy", xp, "cpu")
+
+
+def device_of(x: Any) -> str | None:
+    """Device part of the name of the backend that holds x."""
+    return None

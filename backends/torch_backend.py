@@ -1,0 +1,85 @@
+"""PyTorch tensors: one more library, and autograd as an independent oracle for the hand-written gradients."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import array_api_compat.torch as xp
+import numpy as np
+import torch
+
+from rnnx.backends.base import Backend
+from rnnx.errors import BackendError
+from rnnx.typing import Array
+
+
+@dataclass(frozen=True)
+class TorchBackend(Backend):
+    """Tensors on one device; the hand-written passes run without autograd."""
+
+    def holds(self, x: Any) -> bool:
+        return isinstance(x, torch.Tensor) and x.device == self.device
+
+    def asarray(self, values: Any, dtype: Any = None) -> Array:
+        if not isinstance(values, torch.Tensor):
+            values = torch.from_numpy(np.array(values))
+        return values.to(device=self.device, dtype=self.dtype(dtype))
+
+    def to_numpy(self, x: Array) -> np.ndarray:
+        host: np.ndarray = x.detach().cpu().numpy()
+        return host
+
+    def synchronize(self) -> None:
+        if self.device.type != "cpu":
+            torch.accelerator.synchronize(self.device)
+
+    def memory_report(self) -> dict[str, int]:
+        if self.device.type != "cuda":
+            return {}
+        free, total = torch.cuda.mem_get_info(self.device)
+        held = torch.cuda.memory_reserved(self.device)
+        return {"used": torch.cuda.memory_allocated(self.device), "held": held, "free": free, "total": total}
+
+    def untracked(self) -> AbstractContextManager[Any]:
+        context: AbstractContextManager[Any] = torch.no_grad()
+        return context
+
+    def differentiate(
+        self, function: Callable[[dict[str, Array]], Array], inputs: dict[str, Array]
+    ) -> dict[str, Array]:
+        leaves = {name: x.detach().clone().requires_grad_() for name, x in inputs.items()}
+        gradients = torch.autograd.grad(function(leaves), list(leaves.values()), materialize_grads=True)
+        return dict(zip(leaves, gradients, strict=True))
+
+    def scatter_add(self, ids: Array, rows: Array, size: int) -> Array:
+        if self.asynchronous:  # index_add_ adds with atomics there, in no fixed order
+            return super().scatter_add(ids, rows, size)
+        return self.zeros((size, rows.shape[1]), rows.dtype).index_add_(0, ids, rows)
+
+
+def create(device: str | None) -> Backend:
+    """The torch backend on ``"cpu"`` (the default), ``"cuda:0"``, ``"mps"``, ..."""
+    label = device or "cpu"
+    try:
+        place = torch.zeros(1, device=label).device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0].rstrip(".")
+        raise BackendError(
+            f"torch cannot use the device {label!r} here: {reason}.", 'Use set_backend("torch") for its CPU.'
+        ) from error
+    mps = place.type == "mps"
+    return TorchBackend(
+        "torch" if place.type == "cpu" else f"torch:{place}",
+        xp,
+        place,
+        asynchronous=place.type != "cpu",
+        complex=not mps,
+        double=not mps,
+        autograd=True,
+    )
+
+
+def device_of(x: Any) -> str | None:
+    """Device part of the name of the backend that holds x."""
+    return None if x.device.type == "cpu" else str(x.device)

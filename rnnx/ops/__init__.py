@@ -1,0 +1,20 @@
+"""Operations that every formula is written in."""
+
+from rnnx.ops.over_time import input_gradients, steps_last
+from rnnx.ops.pointwise import Pointwise, pointwise, relu, sigmoid, sign, sqrt, tanh
+from rnnx.ops.workspace import Functional, Ops, Workspace
+
+__all__ = [
+    "Functional",
+    "Ops",
+    "Pointwise",
+    "Workspace",
+    "input_gradients",
+    "pointwise",
+    "relu",
+    "sigmoid",
+    "sign",
+    "sqrt",
+    "steps_last",
+    "tanh",
+]

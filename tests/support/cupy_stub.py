@@ -1,0 +1,95 @@
+"""A stub of CuPy and of the finder of CUDA libraries: a broken machine, at the seams where CuPy shows it."""
+
+from dataclasses import dataclass
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+
+
+class CUDARuntimeError(RuntimeError):
+    def __init__(self, status):
+        super().__init__(f"cudaErrorOfStatus{status}: what CUDA says.")
+        self.status = status
+
+
+class DynamicLibNotFoundError(RuntimeError):
+    pass
+
+
+class CompileException(Exception):
+    pass
+
+
+@dataclass
+class Machine:
+    """What CuPy would meet; by default all is well."""
+
+    wheels: tuple = ("cupy-cuda13x",)
+    cuda: int = 13
+    driver: int = 13020
+    status: int = 0
+    devices: int = 1
+    libraries: tuple = ("nvrtc", "cublas")
+    headers: str | None = "/usr/include"
+    capability: str = "90"
+    kernel: Exception | None = None
+    product: Exception | None = None
+    wrong: float = 0.0
+
+    def device_count(self):
+        if self.status:
+            raise CUDARuntimeError(self.status)
+        return self.devices
+
+    def load(self, name):
+        if name not in self.libraries:
+            raise DynamicLibNotFoundError(f'Failure finding "lib{name}.so"')
+
+    def ones(self, shape, dtype):
+        if self.kernel:
+            raise self.kernel
+        return np.ones(shape, dtype)
+
+    def matmul(self, a, b):
+        if self.product:
+            raise self.product
+        return a @ b + self.wrong
+
+
+class Device:
+    def __init__(self, index, capability):
+        self.id = index
+        self.compute_capability = capability
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+
+def module(name, **content):
+    made = ModuleType(name)
+    vars(made).update(content)
+    return made
+
+
+def stubs_of(machine):
+    """Modules by name, as they would be in sys.modules on that machine."""
+    runtime = SimpleNamespace(
+        CUDARuntimeError=CUDARuntimeError,
+        runtimeGetVersion=lambda: 1000 * machine.cuda + 20,
+        driverGetVersion=lambda: machine.driver,
+        getDeviceCount=machine.device_count,
+    )
+    cuda = SimpleNamespace(runtime=runtime, Device=lambda index: Device(index, machine.capability))
+    cupy = module(
+        "cupy", __version__="14.2.0", cuda=cuda, ones=machine.ones, matmul=machine.matmul, asnumpy=np.asarray
+    )
+    pathfinder = module(
+        "cuda.pathfinder",
+        load_nvidia_dynamic_lib=machine.load,
+        find_nvidia_header_directory=lambda name: machine.headers,
+    )
+    stubs = (cupy, module("array_api_compat.cupy"), module("cuda"), pathfinder)
+    return {stub.__name__: stub for stub in stubs}
