@@ -1,0 +1,21 @@
+"""The cells, one a file, and the registry that every check, benchmark and command reads."""
+
+from collections.abc import Callable
+from functools import partial
+
+from rnnx.cells.gru import GRU, GRUState
+from rnnx.cells.lstm import LSTM, LSTMState
+from rnnx.cells.rnn import RNN, RNNState
+from rnnx.stepcell import StepCell
+
+REGISTRY: dict[str, Callable[[int, int], StepCell]] = {
+    "rnn": RNN,
+    "rnn-relu": partial(RNN, activation="relu"),
+    "rnn-identity": partial(RNN, activation="identity"),
+    "lstm": LSTM,
+    "gru": GRU,
+    "gru-reset-before": partial(GRU, reset_after=False),
+}
+"""Maker of every cell and variant by name: ``REGISTRY[name](input_size, hidden_size)``."""
+
+__all__ = ["GRU", "LSTM", "REGISTRY", "RNN", "GRUState", "LSTMState", "RNNState"]

@@ -1,0 +1,179 @@
+"""Checks of what users pass to a cell: each error names the argument, what came and what was expected."""
+
+from collections.abc import Mapping
+from math import inf
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from rnnx import backends
+from rnnx.backends import Backend
+from rnnx.errors import DtypeError, MixedArraysError, OptionError, ShapeError
+from rnnx.typing import Array, Params, State
+
+
+def sizes(owner: object, **given: Any) -> None:
+    """Each size is a positive integer."""
+    for name, value in given.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise OptionError(
+                f"{type(owner).__name__}: {name} is {value!r}; expected an integer of at least 1."
+            )
+
+
+def gate_order(owner: Any, order: tuple[str, ...] | str | None) -> tuple[str, ...]:
+    """The order as a tuple; the cell's own by default."""
+    if order is None:
+        return tuple(owner.gates)
+    if sorted(order) != sorted(owner.gates):
+        raise OptionError(
+            f"{type(owner).__name__}: gate_order is {order!r}; expected {', '.join(owner.gates)}, each once.",
+            f'For example "{"".join(owner.gates)}".',
+        )
+    return tuple(order)
+
+
+def shape(where: str, name: str, x: Array, expected: tuple[int | str, ...], hint: str = "") -> None:
+    """X has that shape; a letter stands for any size."""
+    found = tuple(x.shape)
+    if len(found) != len(expected) or any(
+        isinstance(e, int) and e != f for e, f in zip(expected, found, strict=True)
+    ):
+        wanted = ", ".join(map(str, expected)) + ("," if len(expected) == 1 else "")
+        raise ShapeError(f"{where}: {name} has shape {found}; expected ({wanted}).", hint)
+
+
+def dtype(where: str, name: str, x: Array, expected: object) -> None:
+    """X has that dtype."""
+    if x.dtype != expected:
+        raise DtypeError(
+            f"{where}: {name} has dtype {x.dtype}; expected {expected}, that of the parameters.",
+            f"Convert it: rnnx.asarray({name}, dtype=...).",
+        )
+
+
+def parameters(where: str, params: Params, shapes: Mapping[str, tuple[int, ...]]) -> object:
+    """The parameters have these names and shapes, and one floating dtype, which is returned."""
+    if params.keys() != shapes.keys():
+        raise ShapeError(f"{where}: params has {', '.join(params)}; expected {', '.join(shapes)}.")
+    common = params[next(iter(shapes))].dtype
+    for name, expected in shapes.items():
+        value = params[name]
+        if value.shape != expected:
+            shape(where, f"params[{name!r}]", value, expected)
+        if value.dtype != common:
+            dtype(where, f"params[{name!r}]", value, common)
+    return common
+
+
+def call(
+    cell: Any, method: str, params: Params, x: Array, expected: tuple[int | str, ...], state: State
+) -> Backend:
+    """What is passed to `forward` or `step` fits together; return the backend that it lives on."""
+    where = f"{type(cell).__name__}.{method}"
+    if not isinstance(params, Mapping):
+        raise ShapeError(
+            f"{where}: params is a {type(params).__name__}; expected a dict of arrays, as from init."
+        )
+    arrays = {f"params[{name!r}]": value for name, value in params.items()} | {"x": x}
+    fields = cell.State._fields
+    if state is not None:
+        _state(where, "state", cell, state)
+        arrays |= {f"state.{field}": value for field, value in zip(fields, state, strict=True)}
+    backend = backends.of(arrays, where)
+    common = parameters(where, params, cell.param_shapes)
+    hint = ""
+    if len(x.shape) == len(expected) - 1:
+        hint = f"For one step use {type(cell).__name__}.step."
+    elif len(x.shape) == len(expected) + 1:
+        hint = f"For a whole sequence use {type(cell).__name__}.forward."
+    shape(where, "x", x, expected, hint)
+    dtype(where, "x", x, common)
+    if state is not None:
+        for field, value in zip(fields, state, strict=True):
+            shape(where, f"state.{field}", value, (x.shape[-2], cell.hidden_size))
+            dtype(where, f"state.{field}", value, common)
+    return backend
+
+
+def _state(where: str, name: str, cell: Any, state: Any) -> None:
+    """It has the fields of the cell's state."""
+    fields = cell.State._fields
+    if not isinstance(state, tuple) or len(state) != len(fields):
+        found = f"a {type(state).__name__}" + (f" of {len(state)}" if isinstance(state, tuple) else "")
+        raise ShapeError(
+            f"{where}: {name} is {found}; expected {cell.State.__name__}({', '.join(fields)}).",
+            "Pass a state as forward, step and init_state return it.",
+        )
+
+
+def upstream(cell: Any, tape: Any, dy: Array | None, dstate: State) -> None:
+    """What is passed to `backward` fits its tape."""
+    where = f"{type(cell).__name__}.backward"
+    T, N, _ = tape.x.shape
+    fields = cell.State._fields
+    given: dict[str, tuple[Array, tuple[int, ...]]] = {}
+    if dy is not None:
+        given["dy"] = (dy, (T, N, cell.hidden_size))
+    if dstate is not None:
+        _state(where, "dstate", cell, dstate)
+        values = {f"dstate.{field}": value for field, value in zip(fields, dstate, strict=True)}
+        wanted = (N, cell.hidden_size)
+        given |= {name: (value, wanted) for name, value in values.items() if value is not None}
+    for name, (value, expected) in given.items():
+        gradient(where, tape.backend, name, value, expected, tape.x.dtype)
+
+
+def gradient(
+    where: str, backend: Backend, name: str, value: Array, expected: tuple[int, ...], expected_dtype: object
+) -> None:
+    """The gradient of an output fits the tape: backend, shape and dtype."""
+    if not backend.holds(value):
+        owner = backends.of({name: value}, where)
+        raise MixedArraysError(
+            f"{where}: {name} is on {owner}, the tape is on {backend}; expected both on {backend}.",
+            f'Move it: with rnnx.use_backend("{backend}"): {name} = rnnx.asarray({name}).',
+        )
+    shape(where, name, value, expected)
+    dtype(where, name, value, expected_dtype)
+
+
+def number(where: str, name: str, value: Any, below: float = inf) -> float:
+    """Return the value as a float; it is a number of at least 0 and below that bound."""
+    # A device array is no Real: float() would copy it to the host.
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0.0 <= float(value) < below:
+        wanted = "a finite number of at least 0" if below == inf else f"a number in 0 <= {name} < {below:g}"
+        raise OptionError(f"{where}: {name} is {value!r}; expected {wanted}.")
+    return float(value)
+
+
+def on_host(where: str, name: str, values: Any, expected: str) -> np.ndarray:
+    """Return the values as a NumPy array, without a copy from a device."""
+    if hasattr(values, "shape") and not backends.resolve("numpy").holds(values):
+        raise DtypeError(
+            f"{where}: {name} is a {type(values).__name__}; expected {expected} on the host.",
+            f"Pass a list or a NumPy array, such as rnnx.to_numpy({name}).",
+        )
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise ShapeError(f"{where}: {name} is ragged; expected rows of one length.", "Pad it.") from error
+
+
+def ids(where: str, name: str, values: np.ndarray, size: int) -> np.ndarray:
+    """Return the values as int64; they are integers in 0 .. size - 1.
+
+    On the host, since a device either wraps an id that is out of range silently or reports it much later.
+    """
+    if values.dtype.kind not in "iu":
+        raise DtypeError(f"{where}: {name} has dtype {values.dtype}; expected integers.", "Use int64.")
+    found = np.asarray(values, dtype=np.int64, order="C")
+    # As unsigned numbers, the negative ones are the largest: one pass finds both kinds.
+    if found.size and found.view(np.uint64).max() >= size:
+        worst = max(int(found.min()), int(found.max()), key=lambda k: -k if k < 0 else k - size + 1)
+        raise OptionError(
+            f"{where}: {name} holds {worst}; expected ids in 0..{size - 1}.",
+            "Encode with the vocabulary that the sizes were taken from.",
+        )
+    return found

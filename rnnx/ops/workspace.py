@@ -1,0 +1,75 @@
+"""Kernels and matrix products bound once per sequence, so that a time loop looks nothing up.
+
+Both classes have the same methods. What they return writes into `out` (`Workspace`) or ignores it and returns
+new arrays (`Functional`); the caller uses what is returned.
+"""
+
+from collections.abc import Callable
+
+from rnnx.backends import Backend
+from rnnx.ops.pointwise import Pointwise
+from rnnx.typing import Array, Kernel
+
+
+class Workspace:
+    """In-place operations on blocks of shape (rows, N), with scratch memory of their own.
+
+    Parameters
+    ----------
+    backend : Backend
+    hidden, batch : int
+        H and N; pointwise bodies run on (H, N).
+    dtype : dtype
+        The namespace's own object.
+    """
+
+    def __init__(self, backend: Backend, hidden: int, batch: int, dtype: object) -> None:
+        self.backend = backend
+        self.hidden = hidden
+        self.batch = batch
+        self.dtype = dtype
+
+    def kernel(self, body: Pointwise) -> Kernel:
+        """``kernel(*inputs, out=outputs)``; output k may be given the memory of input k."""
+        return self.backend.kernel(body.program, (self.hidden, self.batch), self.dtype)
+
+    def matmul(self, rows: int) -> Callable[[Array, Array, Array], Array]:
+        """``out = a @ b`` for a result of shape (rows, N)."""
+        return self.backend.matmul((rows, self.batch), self.dtype)
+
+    def matmul_add(self, rows: int) -> Callable[[Array, Array, Array], Array]:
+        """``out += a @ b`` for a result of shape (rows, N)."""
+        return self.backend.matmul_add((rows, self.batch), self.dtype)
+
+    def empty(self, rows: int) -> Array:
+        """Block of shape (rows, N) for `out` of a product."""
+        return self.backend.empty((rows, self.batch), self.dtype)
+
+
+class Functional:
+    """The same without a write to any array: for single steps, and for a library's own differentiation."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+
+    def kernel(self, body: Pointwise) -> Kernel:
+        """``kernel(*inputs)`` returns new arrays."""
+        compute = self.backend.functional_kernel(body.program)
+        return lambda *inputs, out=None: compute(*inputs)
+
+    def matmul(self, rows: int) -> Callable[[Array, Array, Array], Array]:
+        """``a @ b``."""
+        matmul = self.backend.xp.matmul
+        return lambda a, b, out: matmul(a, b)
+
+    def matmul_add(self, rows: int) -> Callable[[Array, Array, Array], Array]:
+        """``out + a @ b``."""
+        matmul = self.backend.xp.matmul
+        return lambda a, b, out: out + matmul(a, b)
+
+    def empty(self, rows: int) -> None:
+        """Nothing: no product writes into memory that it is given."""
+        return None
+
+
+Ops = Workspace | Functional
