@@ -1,0 +1,115 @@
+"""What can be checked: a function of named tensors with a hand-written backward pass.
+
+Trap inputs leave no error a place to hide: all sizes different, biases and initial states random and far from
+zero, one single step, saturated gates.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rnnx.backends import get_backend
+from rnnx.typing import Array
+
+Tensors = dict[str, Array]
+Backward = Callable[[Tensors], Tensors]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One function at one set of inputs.
+
+    Attributes
+    ----------
+    name : str
+        The cell, layer or loss.
+    case : str
+        What is special about these inputs.
+    tensors : dict of str to float64 NumPy array
+        Inputs, states and parameters to differentiate by.
+    forward : callable
+        From the tensors on a backend to the outputs by name and a backward function, which maps the gradients
+        of a subset of the outputs to the gradients of all tensors.
+    analytic : bool
+        Whether the complex step applies.
+    followed : callable, optional
+        The same outputs without writing to arrays, for a library's automatic differentiation.
+    """
+
+    name: str
+    case: str
+    tensors: dict[str, np.ndarray]
+    forward: Callable[[Tensors], tuple[Tensors, Backward]]
+    analytic: bool = True
+    followed: Callable[[Tensors], Tensors] | None = None
+
+
+def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Draw numbers in ±[0.2, 1]: none is near zero, where an error in a factor would not show."""
+    numbers: np.ndarray = rng.uniform(0.2, 1.0, shape) * rng.choice([-1.0, 1.0], shape)
+    return numbers
+
+
+def cell_problem(
+    cell: Any, name: str, case: str, steps: int, batch: int, scale: float = 1.0, seed: int = 0
+) -> Problem:
+    """Sequence of a cell, by every parameter, x and every initial state; outputs are y and every final state.
+
+    Parameters
+    ----------
+    cell : SequenceCell
+    name, case : str
+    steps, batch : int
+        T and N.
+    scale : float
+        Factor on weights and inputs; 1.6 saturates many gates, and leaves enough digits in ``1 - tanh**2`` to
+        compare.
+    seed : int
+    """
+    rng = np.random.default_rng(seed)
+    weights = {key: scale * draw(rng, shape) for key, shape in cell.param_shapes.items()}
+    fields = cell.State._fields
+    states = {f"state.{field}": draw(rng, (batch, cell.hidden_size)) for field in fields}
+    tensors = weights | {"x": scale * draw(rng, (steps, batch, cell.input_size))} | states
+
+    def split(values: Tensors) -> tuple[Tensors, Array, Any]:
+        return {k: values[k] for k in weights}, values["x"], cell.State(*(values[k] for k in states))
+
+    def outputs(y: Array, final: Any) -> Tensors:
+        return {"y": y} | {f"final.{field}": value for field, value in zip(fields, final, strict=True)}
+
+    def forward(values: Tensors) -> tuple[Tensors, Backward]:
+        params, x, state = split(values)
+        y, final, tape = cell.forward(params, x, state)
+
+        def backward(upstream: Tensors) -> Tensors:
+            dfinal = cell.State(*(upstream.get(f"final.{field}") for field in fields))
+            if all(value is None for value in dfinal):
+                dfinal = None
+            dx, dstate, grads = cell.backward(tape, upstream.get("y"), dfinal)
+            gradients: Tensors = grads | {"x": dx} | dict(zip(states, dstate, strict=True))
+            return gradients
+
+        return outputs(y, final), backward
+
+    def followed(values: Tensors) -> Tensors:
+        params, x, state = split(values)
+        rows = []
+        for t in range(steps):
+            row, state = cell.step(params, x[t, ...], state)
+            rows.append(row)
+        return outputs(get_backend().xp.stack(rows), state)
+
+    return Problem(name, case, tensors, forward, cell.analytic, followed)
+
+
+def cell_problems(make: Callable[[int, int], Any], name: str) -> list[Problem]:
+    """Small problems of a registered cell for a check of every element."""
+    return [
+        cell_problem(make(3, 5), name, "T=4, N=2", steps=4, batch=2),
+        cell_problem(make(4, 3), name, "one step", steps=1, batch=2),
+        cell_problem(make(1, 1), name, "one unit", steps=3, batch=1),
+        cell_problem(make(2, 3), name, "saturated", steps=3, batch=1, scale=1.6),
+    ]

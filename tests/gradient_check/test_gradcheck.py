@@ -1,0 +1,132 @@
+"""The gradient check: it passes what is right, on every backend, and catches what is wrong, by name."""
+
+import json
+
+import numpy as np
+import pytest
+
+import rnnx
+from rnnx.cells import REGISTRY
+from rnnx.gradient_check.check import check, relative_error
+from rnnx.gradient_check.layers import LAYERS
+from rnnx.gradient_check.problem import Problem, cell_problems
+from support.sabotage import TENSORS
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_every_gradient_of_every_cell(name, backend):
+    report = check(cell_problems(REGISTRY[name], name), backend)
+    assert report.passed, str(report)
+    cell = REGISTRY[name](2, 3)
+    tensors = {*cell.param_shapes, "x", *(f"state.{field}" for field in cell.State._fields)}
+    oracle = "complex step" if cell.analytic and backend.complex else "central differences"
+    oracles = {oracle, "autograd"} if backend.autograd else {oracle}
+    assert {(row.tensor, row.oracle) for row in report.rows} == {(t, o) for t in tensors for o in oracles}
+    assert {row.backend for row in report.rows} == {str(backend)}
+    assert all(row.error <= 1e-12 for row in report.rows if row.oracle == "complex step")
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_every_gradient_of_every_layer_and_loss(name, backend):
+    report = check(LAYERS[name](), backend)
+    assert report.passed, str(report)
+    assert all(row.oracle == "complex step" for row in report.rows) or not backend.complex
+
+
+@pytest.mark.parametrize("name", [name for name in REGISTRY if name != "rnn-relu"])
+def test_large_sizes_are_checked_along_directions(name):
+    report = rnnx.gradcheck(REGISTRY[name](50, 60), steps=7, batch=3)
+    assert report.passed, str(report)
+    assert {row.oracle for row in report.rows} == {"directional complex step"}
+
+
+@pytest.mark.parametrize("sabotaged", TENSORS, ids=lambda cell: cell.__name__)
+def test_catches_every_sabotaged_cell_and_names_the_tensors(sabotaged):
+    report = rnnx.gradcheck(sabotaged(3, 4))
+    assert not report.passed
+    assert {row.tensor for row in report.failures} == TENSORS[sabotaged], str(report)
+
+
+@pytest.mark.parametrize("sabotaged", [cell for cell in TENSORS if cell.__name__ != "WrongShape"])
+def test_catches_sabotage_along_directions_too(sabotaged):
+    report = rnnx.gradcheck(sabotaged(50, 60), steps=5)
+    assert {row.oracle for row in report.rows} == {"directional complex step"}
+    assert TENSORS[sabotaged] <= {row.tensor for row in report.failures}, str(report)
+
+
+def test_central_differences_catch_sabotage(monkeypatch):
+    for sabotaged, tensors in TENSORS.items():
+        monkeypatch.setattr(sabotaged, "analytic", False)
+        report = rnnx.gradcheck(sabotaged(2, 3), steps=3)
+        assert {row.oracle for row in report.rows} == {"central differences"}
+        assert {row.tensor for row in report.failures} == tensors, str(report)
+
+
+def test_autograd_catches_sabotage(torch):
+    for sabotaged, tensors in TENSORS.items():
+        rows = rnnx.gradcheck(sabotaged(2, 3), backend="torch").rows
+        by_autograd = {row.tensor for row in rows if row.oracle == "autograd" and not row.passed}
+        assert by_autograd == tensors - ({"b"} if sabotaged.__name__ == "WrongShape" else set())
+
+
+def test_a_step_that_disagrees_with_the_sequence_is_caught_by_autograd(torch):
+    class OtherStep(rnnx.RNN):
+        def step(self, params, x, state=None):
+            return super().step(params, 1.01 * x, state)
+
+    report = rnnx.gradcheck(OtherStep(2, 3), backend="torch")
+    assert {row.oracle for row in report.failures} == {"autograd"}
+
+
+def test_a_kink_is_counted_and_not_passed():
+    point = np.array([0.5, 2e-6, -0.5])
+
+    def forward(values):
+        x = values["x"]
+        gradient = np.where(x > 0.0, 1.0, 0.0)
+        return {"y": np.maximum(x, 0.0)}, lambda upstream: {"x": gradient * upstream["y"]}
+
+    report = check([Problem("relu", "near 0", {"x": point}, forward, analytic=False)], rnnx.get_backend())
+    (row,) = report.rows
+    assert (row.entries, row.skipped, row.passed) == (2, 1, True)
+
+
+def test_nothing_compared_is_a_failure():
+    def forward(values):
+        x = values["x"]
+        return {"y": np.abs(x)}, lambda upstream: {"x": np.sign(x) * upstream["y"]}
+
+    problem = Problem("abs", "at 0", {"x": np.array([1e-6])}, forward, analytic=False)
+    assert not check([problem], rnnx.get_backend()).passed
+    assert not check([], rnnx.get_backend()).passed
+
+
+def test_the_report_as_text_and_json():
+    (cell,) = (cell for cell in TENSORS if cell.__name__ == "WrongSign")
+    report = rnnx.gradcheck(cell(3, 4))
+    assert str(report).startswith(
+        "WrongSign on numpy: the gradient of x DIFFERS from the complex step: "
+        "relative error 2.0e+00 (at most 1e-12) at x["
+    )
+    data = json.loads(report.to_json())
+    assert data["passed"] is False
+    by_tensor = {row["tensor"]: row for row in data["rows"]}
+    assert by_tensor["x"]["passed"] is False
+    assert by_tensor["Wx"]["passed"] is True
+    assert by_tensor["x"]["analytic"] == -by_tensor["x"]["numeric"] or by_tensor["x"]["error"] > 1.9
+    assert str(rnnx.gradcheck(rnnx.RNN(2, 3))) == "5 gradients agree with their oracles."
+
+
+def test_relative_error():
+    np.testing.assert_allclose(relative_error(np.array([1.0, 2.0]), np.array([1.0, 1.0])), [0.0, 0.5])
+    np.testing.assert_allclose(relative_error(np.array([100.0, 1e-9]), np.array([100.0, 0.0])), [0.0, 1e-9])
+    np.testing.assert_array_equal(relative_error(np.zeros(3), np.zeros(3)), np.zeros(3))
+    assert np.isnan(relative_error(np.array([np.nan]), np.array([1.0]))).all()
+
+
+def test_a_backend_without_float64_is_refused():
+    from dataclasses import replace
+
+    single = replace(rnnx.get_backend(), name="single", double=False)
+    with pytest.raises(rnnx.BackendError, match="needs float64, which single does not have"):
+        rnnx.gradcheck(rnnx.RNN(2, 3), backend=single)
