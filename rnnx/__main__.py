@@ -1,0 +1,5 @@
+"""``python -m rnnx`` is ``rnnx``."""
+
+from rnnx.cli import main
+
+main()

@@ -1,0 +1,84 @@
+"""How a training run is shown: a live bar on a terminal, a line for each evaluation elsewhere."""
+
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from rnnx.charlm.run import Record
+from rnnx.charlm.trainer import Observer
+from rnnx.charlm.trainer import Progress as Progressed
+
+
+class Lines(Observer):
+    """A line for each evaluation."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def evaluated(self, record: Record) -> None:
+        print(
+            f"step {record.step} of {self.steps}, loss {record.train_loss:.3f} nats, "
+            f"held out {record.held_out_bits_per_char:.3f} bits per character, "
+            f"{record.chars_per_second:,.0f} characters per second, {record.seconds:.1f} s",
+            flush=True,
+        )
+
+
+class Bar(Lines):
+    """A live bar: step, loss, held-out bits per character, characters per second, time left."""
+
+    def __init__(self, steps: int, console: Console) -> None:
+        super().__init__(steps)
+        self._bar = Progress(
+            TextColumn("step {task.completed} of {task.total}"),
+            BarColumn(bar_width=None),
+            TextColumn(
+                "loss {task.fields[loss]}  held out {task.fields[bits]} bits/char  "
+                "{task.fields[speed]} chars/s"
+            ),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            expand=True,
+            auto_refresh=False,  # drawn when there is news, so that no thread competes with the training
+        )
+        self._task = self._bar.add_task("", total=steps, loss="-", bits="-", speed="-")
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def progressed(self, progress: Progressed) -> None:
+        bits = progress.held_out_bits_per_char
+        self._bar.update(
+            self._task,
+            completed=progress.step,
+            loss=f"{progress.loss:.3f}",
+            bits="-" if bits is None else f"{bits:.3f}",
+            speed=f"{progress.chars_per_second:,.0f}",
+        )
+        self._bar.refresh()
+
+    def evaluated(self, record: Record) -> None:
+        bits = f"{record.held_out_bits_per_char:.3f}"
+        self._bar.update(self._task, completed=record.step, bits=bits, refresh=True)
+
+
+def observer(steps: int, console: Console) -> Lines:
+    """Return the bar where there is a terminal, else the lines."""
+    return Bar(steps, console) if console.is_terminal else Lines(steps)
