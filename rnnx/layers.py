@@ -271,7 +271,7 @@ class Dropout:
         backend = backends.of({"x": x}, "Dropout.forward")
         kept = generator.random(tuple(x.shape), dtype=np.float32) >= self.rate
         with backend.untracked():
-            mask = backend.asarray(kept * (1.0 / (1.0 - self.rate)), x.dtype)
+            mask = backend.asarray(kept, x.dtype) * (1.0 / (1.0 - self.rate))
             return x * mask, mask
 
     def backward(self, mask: Array | None, dy: Array) -> Array:

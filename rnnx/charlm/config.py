@@ -47,6 +47,8 @@ class TrainConfig:
         Largest global norm of the gradient; 0 for no such limit.
     clip_value : float
         Largest absolute value of any element of the gradient; 0 for no such limit.
+    held_out : float
+        Share of the names, or of a text's end, that is not trained on; 0 for none.
     seed : int
         Of the weights, the dropout, the order and the held-out part.
     """
@@ -63,6 +65,7 @@ class TrainConfig:
     learning_rate: float = LEARNING_RATES["adamw"]
     clip_norm: float = 1.0
     clip_value: float = 0.0
+    held_out: float = 0.1
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -76,6 +79,7 @@ class TrainConfig:
         number("--dropout", self.dropout, 0.0, 1.0, " and less than 1")
         number("--clip-norm", self.clip_norm, 0.0, inf, ", or 0 for no limit")
         number("--clip-value", self.clip_value, 0.0, inf, ", or 0 for no limit")
+        number("--held-out", self.held_out, 0.0, 1.0, " and less than 1")
         number("--learning-rate", self.learning_rate, 0.0, inf, "")
         if self.learning_rate == 0.0:
             raise OptionError("--learning-rate is 0.0; expected a positive number.", SEE_HELP)

@@ -156,9 +156,10 @@ class Vocabulary:
 
 
 def split_names(names: Sequence[str], seed: int, held_out: float = 0.1) -> tuple[list[str], list[str]]:
-    """Return (training names, held-out names), at least one of each, by a PCG64 permutation from the seed.
+    """Return (training names, held-out names) by a PCG64 permutation from the seed.
 
-    Raises DataError for fewer than two names, OptionError for a seed below 0 or `held_out` outside of (0, 1).
+    At least one of each, unless `held_out` is 0, which holds out none. Raises DataError for fewer than two
+    names, OptionError for a seed below 0 or `held_out` outside of [0, 1).
     """
     _check_share(held_out)
     if seed < 0:
@@ -166,21 +167,21 @@ def split_names(names: Sequence[str], seed: int, held_out: float = 0.1) -> tuple
     if len(names) < 2:
         raise DataError(f"There are {len(names)} names; expected at least 2, one of them to hold out.")
     order = np.random.Generator(np.random.PCG64(seed)).permutation(len(names))
-    count = min(max(round(len(names) * held_out), 1), len(names) - 1)
+    count = min(max(round(len(names) * held_out), 1), len(names) - 1) if held_out else 0
     return [names[i] for i in order[count:]], [names[i] for i in order[:count]]
 
 
 def split_text(ids: Ids, held_out: float = 0.1) -> tuple[Ids, Ids]:
     """Return (training ids, held-out ids) as views of a stream, shape (L,).
 
-    The stream's end is held out; each part has at least 2 ids.
-    Raises DataError for fewer than 4 ids, OptionError for `held_out` outside of (0, 1).
+    The stream's end is held out; each part has at least 2 ids, unless `held_out` is 0, which holds out none.
+    Raises DataError for fewer than 4 ids, OptionError for `held_out` outside of [0, 1).
     """
     _check_share(held_out)
     if len(ids) < 4:
         problem = f"The text has {len(ids)} characters; expected at least 4, 2 of them to hold out."
         raise DataError(problem, "Give a longer text.")
-    cut = len(ids) - min(max(round(len(ids) * held_out), 2), len(ids) - 2)
+    cut = len(ids) - (min(max(round(len(ids) * held_out), 2), len(ids) - 2) if held_out else 0)
     return ids[:cut], ids[cut:]
 
 
@@ -290,7 +291,5 @@ def _shortened(text: str, most: int = 40) -> str:
 
 
 def _check_share(held_out: float) -> None:
-    if not 0 < held_out < 1:
-        raise OptionError(
-            f"The held-out share is {held_out}; expected a number between 0 and 1, such as 0.1."
-        )
+    if not 0 <= held_out < 1:
+        raise OptionError(f"The held-out share is {held_out}; expected a number in [0, 1), such as 0.1.")

@@ -28,7 +28,7 @@ class Record(NamedTuple):
     step: int
     seconds: float  # since the start of the training
     train_loss: float  # nats per character, mean since the evaluation before
-    held_out_bits_per_char: float
+    held_out_bits_per_char: float | None  # None if nothing is held out
     chars_per_second: float  # of training, since the evaluation before
 
 

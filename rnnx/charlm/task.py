@@ -37,19 +37,19 @@ class Task(Protocol):
     def loss(self, logits: Array, batch: Batch) -> Loss:
         """Cross-entropy of logits (T, N, V)."""
 
-    def held_out_bits(self, model: CharModel, params: Params) -> float:
-        """Bits per character on the held-out part."""
+    def held_out_bits(self, model: CharModel, params: Params) -> float | None:
+        """Bits per character on the held-out part; None if there is none."""
 
 
 class NamesTask:
-    """One name is one sequence, from its start to the newline that ends it; a tenth of the names is held out.
+    """One name is one sequence, from its start to the newline that ends it; a share of them is held out.
 
     The loss is the mean over the batch's characters, in nats.
     Raises DataError for fewer than two names.
     """
 
-    def __init__(self, names: Sequence[str], seed: int, batch: int) -> None:
-        self.train, self.held_out = split_names(names, seed)
+    def __init__(self, names: Sequence[str], seed: int, batch: int, held_out: float = 0.1) -> None:
+        self.train, self.held_out = split_names(names, seed, held_out)
         self.vocabulary = Vocabulary.from_names(names)
         self._batch = batch
         self._training = NameBatches(self.train, self.vocabulary)
@@ -69,7 +69,9 @@ class NamesTask:
         characters = int(np.count_nonzero(batch.mask))
         return Loss(value, dlogits, characters, weight=characters)
 
-    def held_out_bits(self, model: CharModel, params: Params) -> float:
+    def held_out_bits(self, model: CharModel, params: Params) -> float | None:
+        if not self.held_out:
+            return None
         nats = 0.0
         for batch in self._evaluation:
             logits, _, _ = model.forward(params, batch.ids, training=False)
@@ -85,9 +87,9 @@ class TextTask:
     stream.
     """
 
-    def __init__(self, text: str, window: int, batch: int) -> None:
+    def __init__(self, text: str, window: int, batch: int, held_out: float = 0.1) -> None:
         self.vocabulary = Vocabulary.from_text(text)
-        self.train, self.held_out = split_text(self.vocabulary.encode(text))
+        self.train, self.held_out = split_text(self.vocabulary.encode(text), held_out)
         self.window, self._batch = window, batch
         windows(self.train, window, batch)  # refuses a text that is too short before any work is done
         count = min(STREAMS, max(1, len(self.held_out) // STREAM_LENGTH))
@@ -103,7 +105,9 @@ class TextTask:
             value, dlogits = value / self._batch, dlogits / self._batch
         return Loss(value, dlogits, batch.ids.size, weight=self._batch)
 
-    def held_out_bits(self, model: CharModel, params: Params) -> float:
+    def held_out_bits(self, model: CharModel, params: Params) -> float | None:
+        if not len(self.held_out):
+            return None
         ids, targets = self._streams[:-1], self._streams[1:]
         nats, state = 0.0, None
         for start in range(0, len(ids), CHUNK):

@@ -32,7 +32,7 @@ class Progress(NamedTuple):
 
     step: int
     loss: float  # nats per character, mean since the last report
-    held_out_bits_per_char: float | None  # None before the first evaluation
+    held_out_bits_per_char: float | None  # None before the first evaluation, and if nothing is held out
     chars_per_second: float  # since the last report
 
 

@@ -28,7 +28,7 @@ class Lines(Observer):
     def evaluated(self, record: Record) -> None:
         print(
             f"step {record.step} of {self.steps}, loss {record.train_loss:.3f} nats, "
-            f"held out {record.held_out_bits_per_char:.3f} bits per character, "
+            f"held out {bits(record.held_out_bits_per_char)} bits per character, "
             f"{record.chars_per_second:,.0f} characters per second, {record.seconds:.1f} s",
             flush=True,
         )
@@ -64,19 +64,23 @@ class Bar(Lines):
         self._bar.stop()
 
     def progressed(self, progress: Progressed) -> None:
-        bits = progress.held_out_bits_per_char
         self._bar.update(
             self._task,
             completed=progress.step,
             loss=f"{progress.loss:.3f}",
-            bits="-" if bits is None else f"{bits:.3f}",
+            bits=bits(progress.held_out_bits_per_char),
             speed=f"{progress.chars_per_second:,.0f}",
         )
         self._bar.refresh()
 
     def evaluated(self, record: Record) -> None:
-        bits = f"{record.held_out_bits_per_char:.3f}"
-        self._bar.update(self._task, completed=record.step, bits=bits, refresh=True)
+        found = bits(record.held_out_bits_per_char)
+        self._bar.update(self._task, completed=record.step, bits=found, refresh=True)
+
+
+def bits(value: float | None) -> str:
+    """Bits per character as they are shown; a dash where nothing is held out."""
+    return "-" if value is None else f"{value:.3f}"
 
 
 def observer(steps: int, console: Console) -> Lines:

@@ -17,7 +17,7 @@ from rnnx.charlm.novelty import novelty
 from rnnx.charlm.sampling import Sampler
 from rnnx.charlm.task import NamesTask, TextTask
 from rnnx.charlm.trainer import Trainer
-from rnnx.cli.progress import observer
+from rnnx.cli.progress import bits, observer
 from rnnx.errors import TrainingError
 
 SAMPLES = 200
@@ -60,6 +60,9 @@ def train(
     backend: Annotated[
         str | None, option("numpy, torch, cupy, cupy:1, ...", "numpy, or $RNNX_BACKEND")
     ] = None,
+    held_out: Annotated[
+        float | None, option("Share of the names, or of the text's end, not trained on.", "0.1")
+    ] = None,
     seed: Annotated[int | None, option("The same seed gives the same numbers.", "0")] = None,
     out: Annotated[Path | None, option("New folder for the run.", "runs/NAME-DATE")] = None,
 ) -> None:
@@ -71,7 +74,7 @@ def train(
         cell=cell, hidden=hidden, embedding=embedding, dropout=dropout, steps=steps, seed=seed
     )
     given |= dict(batch=batch, window=window, optimizer=optimizer, learning_rate=learning_rate)
-    given |= dict(clip_norm=clip_norm, clip_value=clip_value)
+    given |= dict(clip_norm=clip_norm, clip_value=clip_value, held_out=held_out)
     TrainConfig.for_data(PLENTY, text=text, **given)  # refuses a bad option before anything is read
     with backends.use_backend(backend_name(backend)) if backend is not None else nullcontext():
         device = backends.get_backend()
@@ -102,12 +105,13 @@ def train(
 def _read(file: Path | None, text: bool, given: dict[str, Any]) -> tuple[TrainConfig, NamesTask | TextTask]:
     if text:
         stream = "\n".join(corpus.bundled_towns()) if file is None else corpus.read_stream(file)
-        training, _ = corpus.split_text(np.zeros(len(stream), np.int64))
+        share = TrainConfig.held_out if given["held_out"] is None else given["held_out"]
+        training, _ = corpus.split_text(np.zeros(len(stream), np.int64), share)
         config = TrainConfig.for_data(len(training), text=True, **given)
-        return config, TextTask(stream, config.window, config.batch)
+        return config, TextTask(stream, config.window, config.batch, config.held_out)
     names = corpus.bundled_towns() if file is None else corpus.read_names(file)
     config = TrainConfig.for_data(sum(map(len, names)), text=False, **given)
-    return config, NamesTask(names, config.seed, config.batch)
+    return config, NamesTask(names, config.seed, config.batch, config.held_out)
 
 
 def _announce(
@@ -155,27 +159,26 @@ def _sampler(trainer: Trainer, task: NamesTask | TextTask) -> Sampler:
 
 
 def _names_table(trainer: Trainer, task: NamesTask) -> Table:
-    ngram = WittenBell(5).fit(task.train, task.vocabulary.characters)
-    found = novelty(_sampler(trainer, task).names(SAMPLES), task.train, task.held_out)
     table = _table()
-    table.add_row("bits per character on held-out names", f"{trainer.records[-1].held_out_bits_per_char:.3f}")
-    table.add_row(
-        "the same of a 5-gram (Witten-Bell)",
-        f"{ngram.bits_per_character(task.held_out):.3f}",
-        end_section=True,
-    )
-    table.add_row(f"of {found.sampled} sampled names: new", str(found.new))
-    table.add_row("copied from the training names", str(found.copied))
-    table.add_row("held-out names, never seen", str(found.held_out))
-    table.add_row("double", str(found.doubled))
+    if task.held_out:
+        ngram = WittenBell(5).fit(task.train, task.vocabulary.characters)
+        found = trainer.records[-1].held_out_bits_per_char
+        table.add_row("bits per character on held-out names", bits(found))
+        other = ngram.bits_per_character(task.held_out)
+        table.add_row("the same of a 5-gram (Witten-Bell)", bits(other), end_section=True)
+    counts = novelty(_sampler(trainer, task).names(SAMPLES), task.train, task.held_out)
+    table.add_row(f"of {counts.sampled} sampled names: new", str(counts.new))
+    table.add_row("copied from the training names", str(counts.copied))
+    table.add_row("held-out names, never seen", str(counts.held_out))
+    table.add_row("double", str(counts.doubled))
     return table
 
 
 def _text_table(trainer: Trainer, task: TextTask) -> Table:
     table = _table()
-    table.add_row(
-        "bits per character on the held-out end", f"{trainer.records[-1].held_out_bits_per_char:.3f}"
-    )
+    if len(task.held_out):
+        found = trainer.records[-1].held_out_bits_per_char
+        table.add_row("bits per character on the held-out end", bits(found))
     table.add_row(f"smoothed loss, nats per window of {task.window} characters", f"{trainer.smoothed:.2f}")
     return table
 

@@ -1,12 +1,11 @@
-"""`rnnx train --text` beside a plain NumPy loop, on one text: steps per second and the smoothed loss.
+"""`rnnx train --text` beside a plain NumPy loop, on one text: windows per second and the smoothed loss.
 
-    python tests/bench/charlm_speed.py TEXT [STEPS]
+    python tests/bench/charlm_speed.py TEXT [STEPS [SEEDS]]
 
-The loop is the algorithm of Karpathy's min-char-rnn.py (2015), written down as it is explained: one
-character at a time, a dict of columns per window, one-hot columns, float64. Both train in the setting of
-that file: a simple recurrent layer of 100 units, windows of 25 characters, batch 1, Adagrad with 0.1, every
-element of the gradient clipped to ±5. The loop runs on the characters that the trainer trains on, the first
-nine tenths of the text.
+The loop is the algorithm of Karpathy's min-char-rnn.py (2015), written down as it is explained: one character
+at a time, a dict of columns per window, one-hot columns, float64. Both train in the setting of that file, on the
+whole text: a simple recurrent layer of 100 units, windows of 25 characters, batch 1, Adagrad with 0.1, every
+element of the gradient clipped to ±5. Weights start as each has them: normal with 0.01, uniform in ±0.1.
 """
 
 import sys
@@ -24,9 +23,9 @@ from rnnx.charlm.trainer import Trainer
 HIDDEN, WINDOW, RATE, LIMIT = 100, 25, 0.1, 5.0
 
 
-def plain_loop(ids, size, steps):
-    """Return (steps per second, smoothed loss in nats per window)."""
-    rng = np.random.default_rng(0)
+def plain_loop(ids, size, steps, seed):
+    """Return (windows per second, smoothed loss in nats per window)."""
+    rng = np.random.default_rng(seed)
     shapes = {
         "xh": (HIDDEN, size),
         "hh": (HIDDEN, HIDDEN),
@@ -76,26 +75,36 @@ def window_gradients(w, inputs, targets, carried):
     return loss, {k: np.clip(v, -LIMIT, LIMIT) for k, v in d.items()}, h[len(inputs) - 1]
 
 
-def trainer(text, steps):
-    """Return the same of the library's own trainer, evaluations included."""
-    options = dict(cell="rnn", hidden=HIDDEN, embedding=0, dropout=0.0, window=WINDOW, batch=1, steps=steps)
-    options |= dict(optimizer="adagrad", learning_rate=RATE, clip_value=LIMIT)
-    run = Trainer(TrainConfig.for_data(len(text), text=True, **options), TextTask(text, WINDOW, 1))
+def trainer(text, steps, seed):
+    """Return the same of the library's own trainer."""
+    options = dict(cell="rnn", hidden=HIDDEN, embedding=0, dropout=0.0, window=WINDOW, batch=1, held_out=0.0)
+    options |= dict(optimizer="adagrad", learning_rate=RATE, clip_value=LIMIT, steps=steps, seed=seed)
+    config = TrainConfig.for_data(len(text), text=True, **options)
+    run = Trainer(config, TextTask(text, WINDOW, 1, held_out=0.0))
     start = perf_counter()
     run.run()
     return steps / (perf_counter() - start), run.smoothed
 
 
 def main():
-    """Print both, and the ratio."""
+    """Print both for each seed, and the mean of each column."""
     text = corpus.read_stream(Path(sys.argv[1]))
     steps = int(sys.argv[2]) if len(sys.argv) > 2 else 7500
-    task = TextTask(text, WINDOW, 1)
-    plain, plain_loss = plain_loop(task.train, len(task.vocabulary), steps)
-    ours, our_loss = trainer(text, steps)
-    for name, speed, loss in (("plain NumPy loop", plain, plain_loss), ("rnnx", ours, our_loss)):
-        print(f"{name:17} {speed:6.0f} steps per second, smoothed loss {loss:6.2f} nats per window")
-    print(f"ratio {ours / plain:.2f}")
+    seeds = int(sys.argv[3]) if len(sys.argv) > 3 else 1
+    vocabulary = corpus.Vocabulary.from_text(text)
+    ids, rows = vocabulary.encode(text), []
+    print(f"{steps} windows of {len(ids):,} characters; plain loop | rnnx: windows per second, smoothed loss")
+    for seed in range(seeds):
+        rows.append((*plain_loop(ids, len(vocabulary), steps, seed), *trainer(text, steps, seed)))
+        show(f"seed {seed}", rows[-1])
+    show("mean", np.mean(rows, axis=0))
+
+
+def show(name, row):
+    """Print a line of the table."""
+    plain, plain_loss, ours, our_loss = row
+    speeds = f"{plain:6.0f} {plain_loss:6.2f} | {ours:6.0f} {our_loss:6.2f}"
+    print(f"{name:7} {speeds} | {ours / plain:.2f} times as fast", flush=True)
 
 
 if __name__ == "__main__":

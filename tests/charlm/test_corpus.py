@@ -151,9 +151,17 @@ class TestSplit:
             split_names(["a"], 0)
         with pytest.raises(OptionError, match="seed is -1"):
             split_names(["a", "b"], -1)
-        for share in (0.0, 1.0, float("nan")):
+        for share in (-0.1, 1.0, float("nan")):
             with pytest.raises(OptionError, match="held-out share"):
                 split_names(["a", "b"], 0, share)
+
+    def test_a_share_of_zero_holds_out_nothing(self) -> None:
+        train, held_out = split_names(["a", "b", "c"], 0, 0.0)
+        assert (sorted(train), held_out) == (["a", "b", "c"], [])
+        ids = np.arange(7)
+        train, held_out = split_text(ids, 0.0)
+        np.testing.assert_array_equal(train, ids)
+        assert len(held_out) == 0
 
     @pytest.mark.parametrize(("length", "held_out"), [(4, 2), (20, 2), (100, 10)])
     def test_text_holds_out_its_end(self, length: int, held_out: int) -> None:

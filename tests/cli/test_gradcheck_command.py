@@ -4,13 +4,13 @@ import json
 from dataclasses import replace
 
 import pytest
-from support.sabotage import WrongSign
 from typer.testing import CliRunner
 
 from rnnx import backends, cells
 from rnnx.cli.app import app
 from rnnx.errors import BackendError
 from rnnx.gradient_check.layers import LAYERS
+from support.sabotage import WrongSign
 
 
 def run(*arguments):

@@ -62,6 +62,17 @@ def test_names(names):
     assert f"rnnx sample runs/{folder.name}" in output.splitlines()[-1]
 
 
+@pytest.mark.parametrize("kind", [[], ["--text"]])
+def test_nothing_held_out(names, kind):
+    output = rnnx("train", names, *SMALL, *kind, "--held-out", "0", "--out", "all").stdout
+    assert ", 0 held out, " in output.splitlines()[0]
+    assert "held out - bits per character, " in output
+    assert not any("bits per character on" in row for row in cells_of(output))
+    records = [json.loads(line) for line in (names.parent / "all/log.jsonl").read_text().splitlines()]
+    assert {record["held_out_bits_per_char"] for record in records} == {None}
+    rnnx("sample", "all")
+
+
 def test_the_same_seed_gives_the_same_numbers(names):
     logs, samples = [], []
     for out, seed in (("a", 7), ("b", 7), ("c", 8)):
