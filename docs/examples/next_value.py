@@ -1,4 +1,5 @@
 import numpy as np
+
 import rnnx
 
 rnnx.set_backend("cupy")  # "numpy" and "torch" run the same lines
@@ -7,7 +8,7 @@ waves = rnnx.asarray(np.sin(0.3 * time + phases), "float32")  # (T, N, D)
 lstm, head, adam = rnnx.LSTM(1, 32), rnnx.Linear(32, 1), rnnx.AdamW(learning_rate=1e-2)
 params, readout = lstm.init(seed=0), head.init(seed=0)
 memory, head_memory = adam.init(params), adam.init(readout)
-for step in range(100):
+for _ in range(100):
     y, _, tape = lstm.forward(params, waves[:-1, ...])
     prediction, head_tape = head.forward(readout, y)
     loss, dprediction = rnnx.half_squared_error(prediction, waves[1:, ...])

@@ -2,10 +2,11 @@
 
     python tests/bench/charlm_speed.py TEXT [STEPS [SEEDS]]
 
-The loop is the algorithm of Karpathy's min-char-rnn.py (2015), written down as it is explained: one character
-at a time, a dict of columns per window, one-hot columns, float64. Both train in the setting of that file, on the
-whole text: a simple recurrent layer of 100 units, windows of 25 characters, batch 1, Adagrad with 0.1, every
-element of the gradient clipped to ±5. Weights start as each has them: normal with 0.01, uniform in ±0.1.
+The loop is the algorithm of Karpathy's min-char-rnn.py (2015), written down as it is explained: one
+character at a time, a dict of columns per window, one-hot columns, float64. Both train in the setting of
+that file, on the whole text: a simple recurrent layer of 100 units, windows of 25 characters, batch 1,
+Adagrad with 0.1, every element of the gradient clipped to ±5. Weights start as each has them: normal with
+0.01, uniform in ±0.1.
 """
 
 import sys

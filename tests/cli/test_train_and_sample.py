@@ -62,7 +62,7 @@ def test_names(names):
     assert f"rnnx sample runs/{folder.name}" in output.splitlines()[-1]
 
 
-@pytest.mark.parametrize("kind", [[], ["--text"]])
+@pytest.mark.parametrize("kind", [[], ["--text", "--window", "5"]])
 def test_nothing_held_out(names, kind):
     output = rnnx("train", names, *SMALL, *kind, "--held-out", "0", "--out", "all").stdout
     assert ", 0 held out, " in output.splitlines()[0]
