@@ -76,7 +76,7 @@ class Backend:
         return self.xp.asarray(values, dtype=self.dtype(dtype), device=self.device)
 
     def to_numpy(self, x: Array) -> np.ndarray:
-        """Copy of x on the host (NumPy's own arrays come back as they are)."""
+        """X on the host; where it is there already, the result may share its memory."""
         return np.asarray(x)
 
     def dtype(self, name: Any) -> Any:

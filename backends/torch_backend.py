@@ -9,7 +9,7 @@ import array_api_compat.torch as xp
 import numpy as np
 import torch
 
-from rnnx.backends.base import Backend
+from rnnx.backends.base import Backend, Product
 from rnnx.errors import BackendError
 from rnnx.typing import Array
 
@@ -51,6 +51,12 @@ class TorchBackend(Backend):
         leaves = {name: x.detach().clone().requires_grad_() for name, x in inputs.items()}
         gradients = torch.autograd.grad(function(leaves), list(leaves.values()), materialize_grads=True)
         return dict(zip(leaves, gradients, strict=True))
+
+    def matmul(self, shape: tuple[int, ...], dtype: Any) -> Product:
+        return lambda a, b, out: torch.matmul(a, b, out=out)
+
+    def matmul_add(self, shape: tuple[int, ...], dtype: Any) -> Product:
+        return lambda a, b, out: out.addmm_(a, b)
 
     def scatter_add(self, ids: Array, rows: Array, size: int) -> Array:
         if self.asynchronous:  # index_add_ adds with atomics there, in no fixed order

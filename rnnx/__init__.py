@@ -1,6 +1,7 @@
 """Recurrent cells with hand-derived, proven gradients, on NumPy, CuPy and PyTorch arrays alike."""
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from rnnx.layers import *  # noqa: F403
     from rnnx.losses import *  # noqa: F403
     from rnnx.optim import *  # noqa: F403
+    from rnnx.typing import *  # noqa: F403
 
 __version__ = "0.1.0"
 
@@ -27,17 +29,39 @@ _HOMES = {
     "rnnx.layers": "Dropout Embedding Linear",
     "rnnx.losses": "half_squared_error softmax_cross_entropy",
     "rnnx.optim": "SGD Adagrad AdamW RMSprop clip_by_global_norm clip_by_value",
+    "rnnx.typing": "SequenceCell",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
+
+_ROOMS = {
+    "backends",
+    "cells",
+    "charlm",
+    "checks",
+    "errors",
+    "layers",
+    "losses",
+    "ops",
+    "optim",
+    "stepcell",
+    "typing",
+}
 
 __all__ = sorted(_HOME_OF)
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name from its home at first use (PEP 562)."""
+    if name in _ROOMS:
+        return import_module(f"rnnx.{name}")
     home = _HOME_OF.get(name)
     if home is None:
         raise AttributeError(f"module 'rnnx' has no attribute {name!r}")
+    if find_spec("rnnx.backends") is None:
+        raise ImportError(
+            f"{__file__} is in rnnx's source folder, which lacks rnnx.backends. Run `pip install -e .` "
+            "there, or run from another folder."
+        )
     value = globals()[name] = getattr(import_module(home), name)
     return value
 

@@ -1,8 +1,9 @@
 """Checks of what users pass to a cell: each error names the argument, what came and what was expected."""
 
 from collections.abc import Mapping
+from functools import cache
 from math import inf
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -10,23 +11,34 @@ import numpy as np
 from rnnx import backends
 from rnnx.backends import Backend
 from rnnx.errors import DtypeError, MixedArraysError, OptionError, ShapeError
-from rnnx.typing import Array, Params, State
+from rnnx.typing import Array, Namespace, Params, State
 
 
-def sizes(owner: object, **given: Any) -> None:
-    """Each size is a positive integer."""
-    for name, value in given.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise OptionError(
-                f"{type(owner).__name__}: {name} is {value!r}; expected an integer of at least 1."
-            )
+def size(where: str, name: str, value: Any) -> int:
+    """Return the value as an int; it is an integer of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        raise OptionError(f"{where}: {name} is {value!r}; expected an integer of at least 1.")
+    return int(value)
 
 
-def gate_order(owner: Any, order: tuple[str, ...] | str | None) -> tuple[str, ...]:
+def sizes(owner: object, *names: str) -> None:
+    """Replace these fields of a frozen dataclass by ints; each is an integer of at least 1."""
+    for name in names:
+        object.__setattr__(owner, name, size(type(owner).__name__, name, getattr(owner, name)))
+
+
+def numbers(owner: object, **bounds: float) -> None:
+    """Replace these fields of a frozen dataclass by floats; each is at least 0 and below its bound."""
+    for name, below in bounds.items():
+        value = number(type(owner).__name__, name, getattr(owner, name), below)
+        object.__setattr__(owner, name, value)
+
+
+def gate_order(owner: Any, order: Any) -> tuple[str, ...]:
     """The order as a tuple; the cell's own by default."""
     if order is None:
         return tuple(owner.gates)
-    if sorted(order) != sorted(owner.gates):
+    if not isinstance(order, str | tuple | list) or sorted(map(str, order)) != sorted(owner.gates):
         raise OptionError(
             f"{type(owner).__name__}: gate_order is {order!r}; expected {', '.join(owner.gates)}, each once.",
             f'For example "{"".join(owner.gates)}".',
@@ -53,7 +65,18 @@ def dtype(where: str, name: str, x: Array, expected: object) -> None:
         )
 
 
-def parameters(where: str, params: Params, shapes: Mapping[str, tuple[int, ...]]) -> object:
+@cache
+def _is_floating(xp: Namespace, found: object) -> bool:
+    return bool(xp.isdtype(found, ("real floating", "complex floating")))
+
+
+def floating(where: str, name: str, xp: Namespace, found: object) -> None:
+    """The dtype is of real or complex floating numbers."""
+    if not _is_floating(xp, found):
+        raise DtypeError(f"{where}: {name} has dtype {found}; expected floating numbers.", 'Use "float32".')
+
+
+def parameters(where: str, backend: Backend, params: Params, shapes: Mapping[str, tuple[int, ...]]) -> object:
     """The parameters have these names and shapes, and one floating dtype, which is returned."""
     if params.keys() != shapes.keys():
         raise ShapeError(f"{where}: params has {', '.join(params)}; expected {', '.join(shapes)}.")
@@ -64,6 +87,7 @@ def parameters(where: str, params: Params, shapes: Mapping[str, tuple[int, ...]]
             shape(where, f"params[{name!r}]", value, expected)
         if value.dtype != common:
             dtype(where, f"params[{name!r}]", value, common)
+    floating(where, f"params[{next(iter(shapes))!r}]", backend.xp, common)
     return common
 
 
@@ -82,7 +106,7 @@ def call(
         _state(where, "state", cell, state)
         arrays |= {f"state.{field}": value for field, value in zip(fields, state, strict=True)}
     backend = backends.of(arrays, where)
-    common = parameters(where, params, cell.param_shapes)
+    common = parameters(where, backend, params, cell.param_shapes)
     hint = ""
     if len(x.shape) == len(expected) - 1:
         hint = f"For one step use {type(cell).__name__}.step."
@@ -168,7 +192,7 @@ def ids(where: str, name: str, values: np.ndarray, size: int) -> np.ndarray:
     """
     if values.dtype.kind not in "iu":
         raise DtypeError(f"{where}: {name} has dtype {values.dtype}; expected integers.", "Use int64.")
-    found = np.asarray(values, dtype=np.int64, order="C")
+    found = np.array(values, dtype=np.int64, order="C")  # a copy: a loader may fill its array anew
     # As unsigned numbers, the negative ones are the largest: one pass finds both kinds.
     if found.size and found.view(np.uint64).max() >= size:
         worst = max(int(found.min()), int(found.max()), key=lambda k: -k if k < 0 else k - size + 1)

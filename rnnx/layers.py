@@ -54,7 +54,7 @@ class Linear:
     output_size: int
 
     def __post_init__(self) -> None:
-        checks.sizes(self, input_size=self.input_size, output_size=self.output_size)
+        checks.sizes(self, "input_size", "output_size")
 
     @property
     def param_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -101,7 +101,7 @@ class Linear:
         """
         where = "Linear.forward"
         backend = _backend(where, params, x=x)
-        dtype = checks.parameters(where, params, self.param_shapes)
+        dtype = checks.parameters(where, backend, params, self.param_shapes)
         if not x.shape or x.shape[-1] != self.input_size:
             raise ShapeError(f"{where}: x has shape {tuple(x.shape)}; expected (..., {self.input_size}).")
         checks.dtype(where, "x", x, dtype)
@@ -137,9 +137,10 @@ class Linear:
         xp = tape.backend.xp
         expected = (*tape.shape, self.output_size)
         checks.gradient("Linear.backward", tape.backend, "dy", dy, expected, tape.rows.dtype)
-        dy = xp.reshape(dy, (tape.rows.shape[0], self.output_size))
-        dx = xp.reshape(dy @ tape.W.T, (*tape.shape, self.input_size))
-        return dx, {"W": tape.rows.T @ dy, "b": xp.sum(dy, axis=0)}
+        with tape.backend.untracked():
+            dy = xp.reshape(dy, (tape.rows.shape[0], self.output_size))
+            dx = xp.reshape(dy @ tape.W.T, (*tape.shape, self.input_size))
+            return dx, {"W": tape.rows.T @ dy, "b": xp.sum(dy, axis=0)}
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ class Embedding:
     embedding_size: int
 
     def __post_init__(self) -> None:
-        checks.sizes(self, vocabulary_size=self.vocabulary_size, embedding_size=self.embedding_size)
+        checks.sizes(self, "vocabulary_size", "embedding_size")
 
     @property
     def param_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -202,7 +203,7 @@ class Embedding:
         """
         where = "Embedding.forward"
         backend = _backend(where, params)
-        dtype = checks.parameters(where, params, self.param_shapes)
+        dtype = checks.parameters(where, backend, params, self.param_shapes)
         ids = checks.on_host(where, "ids", ids, "integers")
         ids = checks.ids(where, "ids", ids, self.vocabulary_size)
         with backend.untracked():
@@ -226,8 +227,9 @@ class Embedding:
         """
         backend, size = tape.backend, self.embedding_size
         checks.gradient("Embedding.backward", backend, "dy", dy, (*tape.shape, size), tape.dtype)
-        rows = backend.xp.reshape(dy, (tape.ids.shape[0], size))
-        return {"W": backend.scatter_add(tape.ids, rows, self.vocabulary_size)}
+        with backend.untracked():
+            rows = backend.xp.reshape(dy, (tape.ids.shape[0], size))
+            return {"W": backend.scatter_add(tape.ids, rows, self.vocabulary_size)}
 
 
 @dataclass(frozen=True)
@@ -247,7 +249,7 @@ class Dropout:
     rate: float
 
     def __post_init__(self) -> None:
-        checks.number("Dropout", "rate", self.rate, below=1.0)
+        checks.numbers(self, rate=1.0)
 
     def forward(self, x: Array, generator: np.random.Generator) -> tuple[Array, Array | None]:
         """Drop numbers of x.

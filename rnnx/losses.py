@@ -32,6 +32,7 @@ def half_squared_error(y: Array, target: Array) -> tuple[Array, Array]:
     backend = backends.of({"y": y, "target": target}, where)
     checks.shape(where, "target", target, tuple(y.shape))
     checks.dtype(where, "target", target, y.dtype)
+    checks.floating(where, "y", backend.xp, y.dtype)
     with backend.untracked():
         dy = y - target
         return 0.5 * backend.xp.sum(dy * dy), dy
@@ -77,6 +78,7 @@ def softmax_cross_entropy(
     """
     where = "softmax_cross_entropy"
     backend = backends.of({"logits": logits}, where)
+    checks.floating(where, "logits", backend.xp, logits.dtype)
     if reduction not in ("mean", "sum"):
         raise OptionError(f'{where}: reduction is {reduction!r}; expected "mean" or "sum".')
     if not logits.shape or logits.shape[-1] == 0:

@@ -19,10 +19,11 @@ CHUNK = 32
 
 @dataclass
 class Tape:
-    """What a backward pass needs of its forward pass; that pass overwrites `pre` and `saved`."""
+    """What a backward pass needs of its forward pass; it overwrites `pre` and `saved`, and lets go of all."""
 
+    cell: Any
     backend: Backend
-    params: Params
+    params: Any
     x: Array
     pre: Array
     saved: Array
@@ -39,7 +40,7 @@ def forward_with_tape(
     pre = cell.project(backend.xp, params, x)
     _loop(cell, _bind(cell, backend, params, x), pre, states, saved)
     y = backend.freeze(backend.xp.matrix_transpose(states[0][1:, ...]))
-    return y, _state_at(cell, backend.xp, states, T), Tape(backend, params, x, pre, saved, states)
+    return y, _state_at(cell, backend.xp, states, T), Tape(cell, backend, params, x, pre, saved, states)
 
 
 def forward_in_chunks(
@@ -63,21 +64,24 @@ def forward_in_chunks(
 def backward(cell: Any, tape: Tape, dy: Array | None, dstate: State) -> tuple[Array, State, dict[str, Array]]:
     """Run a tape backwards; return the gradients of x, of the initial state and of the parameters."""
     backend, xp, make = tape.backend, tape.backend.xp, cell.State._make
-    T, N, _ = tape.x.shape
-    d = make([backend.zeros((cell.hidden_size, N), tape.x.dtype) for _ in cell.State._fields])
+    params, x, pre, saved, states = tape.params, tape.x, tape.pre, tape.saved, tape.states
+    tape.params = tape.x = tape.pre = tape.saved = None
+    tape.states = ()
+    T, N, _ = x.shape
+    d = make([backend.zeros((cell.hidden_size, N), x.dtype) for _ in cell.State._fields])
     for total, given in zip(d, dstate or (), strict=False):
         if given is not None:
             total[...] = given.T
     upstream = None if dy is None else xp.matrix_transpose(dy)
-    step = cell.bind_backward(Workspace(backend, cell.hidden_size, N, tape.x.dtype), tape.params)
-    after, dh = make([buffer[T, ...] for buffer in tape.states]), d[0]
+    step = cell.bind_backward(Workspace(backend, cell.hidden_size, N, x.dtype), params)
+    after, dh = make([buffer[T, ...] for buffer in states]), d[0]
     for t in reversed(range(T)):
-        prev = make([buffer[t, ...] for buffer in tape.states])
+        prev = make([buffer[t, ...] for buffer in states])
         if upstream is not None:
             dh += upstream[t, ...]
-        step(tape.pre[t, ...], tape.saved[t, ...], prev, after, d)
+        step(pre[t, ...], saved[t, ...], prev, after, d)
         after = prev
-    dx, grads = cell.finish(xp, tape.params, tape.x, tape.states[0][:-1, ...], tape.pre, tape.saved)
+    dx, grads = cell.finish(xp, params, x, states[0][:-1, ...], pre, saved)
     return dx, make([total.T for total in d]), grads
 
 

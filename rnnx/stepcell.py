@@ -35,7 +35,7 @@ class StepCell(ABC):
     State: ClassVar[Any]
 
     def __post_init__(self) -> None:
-        checks.sizes(self, input_size=self.input_size, hidden_size=self.hidden_size)
+        checks.sizes(self, "input_size", "hidden_size")
         object.__setattr__(self, "gate_order", checks.gate_order(self, self.gate_order))
 
     @property
@@ -165,7 +165,7 @@ class StepCell(ABC):
             return scan.forward_in_chunks(self, backend, params, x, state)
 
     def backward(
-        self, tape: Tape | None, dy: Array | None = None, dstate: State = None
+        self, tape: Any, dy: Array | None = None, dstate: State = None
     ) -> tuple[Array, State, dict[str, Array]]:
         """Backpropagate through the sequence of a tape, and consume the tape.
 
@@ -192,14 +192,17 @@ class StepCell(ABC):
             The tape has served a backward pass before.
         ShapeError, DtypeError, MixedArraysError
         """
-        if tape is None:
+        where = f"{type(self).__name__}.backward"
+        if not isinstance(tape, Tape):
+            found = "there is no tape" if tape is None else f"tape is a {type(tape).__name__}"
+            raise OptionError(f"{where}: {found}.", "Call forward with training=True and pass its tape.")
+        if tape.cell != self:
             raise OptionError(
-                f"{type(self).__name__}.backward: there is no tape.",
-                "Call forward with training=True and pass its tape.",
+                f"{where}: the tape is of {tape.cell}, not of {self}.", "Pass it to its own cell."
             )
         if tape.consumed:
             raise TapeConsumed(
-                f"{type(self).__name__}.backward: this tape has served a backward pass already.",
+                f"{where}: this tape has served a backward pass already.",
                 "Run forward again; to combine upstream gradients, add them first.",
             )
         checks.upstream(self, tape, dy, dstate)

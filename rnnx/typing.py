@@ -16,7 +16,7 @@ State: TypeAlias = Any
 """A cell's NamedTuple of arrays, h (the output) first: each (N, H) for users, (H, N) inside the time loop."""
 
 Kernel: TypeAlias = Callable[..., tuple[Array, ...]]
-"""A bound pointwise body: ``kernel(*inputs, out=None)`` returns its outputs, written into `out` if given."""
+"""A bound pointwise body: ``kernel(*inputs, out=outputs)``; a functional one takes no `out`."""
 
 
 class Instruction(NamedTuple):
@@ -40,23 +40,43 @@ class Program(NamedTuple):
 
 
 class SequenceCell(Protocol):
-    """What everything that maps a sequence to a sequence has: cells, stacks, whole models."""
+    """What everything that maps a sequence of vectors to another has: cells, and what is made of them."""
+
+    @property
+    def input_size(self) -> int:
+        """D."""
+
+    @property
+    def hidden_size(self) -> int:
+        """H."""
+
+    @property
+    def param_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every parameter by name."""
+
+    @property
+    def State(self) -> Any:
+        """NamedTuple of the states, `h` (the output) first."""
+
+    @property
+    def analytic(self) -> bool:
+        """Whether every formula is complex differentiable."""
 
     def init(self, seed: int = 0, dtype: str = "float32") -> dict[str, Array]:
         """Draw the parameters."""
 
-    def init_state(self, batch: int, dtype: str = "float32") -> State:
+    def init_state(self, batch: int, dtype: str = "float32") -> Any:
         """Make a state of zeros."""
 
     def forward(
-        self, params: Params, x: Array, state: State = None, *, training: bool = True
-    ) -> tuple[Array, State, Any]:
+        self, params: Params, x: Array, state: Any = None, *, training: bool = True
+    ) -> tuple[Array, Any, Any]:
         """Map x (T, N, D) to y (T, N, H), the final state and a tape."""
 
     def backward(
-        self, tape: Any, dy: Array | None = None, dstate: State = None
-    ) -> tuple[Array, State, dict[str, Array]]:
+        self, tape: Any, dy: Array | None = None, dstate: Any = None
+    ) -> tuple[Array, Any, dict[str, Array]]:
         """Return the gradients of x, the initial state and the parameters."""
 
-    def step(self, params: Params, x: Array, state: State = None) -> tuple[Array, State]:
+    def step(self, params: Params, x: Array, state: Any = None) -> tuple[Array, Any]:
         """Map one step's x (N, D) to y (N, H) and the next state."""

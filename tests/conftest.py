@@ -69,6 +69,12 @@ def pytest_configure(config):
 
 
 def pytest_terminal_summary(terminalreporter):
+    reasons = Counter(report.longrepr[2] for report in terminalreporter.stats.get("skipped", ()))
+    others = {reason: count for reason, count in reasons.items() if "the summary says why" not in reason}
+    if others:
+        terminalreporter.section("other skips")
+        for reason, count in sorted(others.items()):
+            terminalreporter.write_line(f"{count:4} {reason.removeprefix('Skipped: ')}")
     terminalreporter.section("backends")
     for name in NAMES:
         if name in _ran:

@@ -240,3 +240,31 @@ def test_arrays_of_two_libraries_are_named(rng):
         Linear(4, 3).backward(linear_tape(), dy)
     with pytest.raises(DtypeError, match="ids is a Array; expected integers on the host"):
         Embedding(4, 3).forward({"W": PARAMS["W"]}, ids)
+
+
+def test_the_caller_may_fill_its_ids_anew(backend, rng):
+    layer = Embedding(4, 3)
+    ids = np.array([[0, 1]])
+    _, tape = layer.forward(layer.init(dtype="float64"), ids)
+    ids[...] = 2
+    grads = layer.backward(tape, backend.asarray(rng.standard_normal((1, 2, 3))))
+    assert backend.to_numpy(grads["W"])[:2].all()
+    assert not backend.to_numpy(grads["W"])[2:].any()
+
+
+def test_a_rate_of_numpy_keeps_the_dtype(backend, rng):
+    x = backend.asarray(rng.standard_normal((5, 2)), "float32")
+    y, mask = Dropout(np.float64(0.5)).forward(x, rng)
+    assert y.dtype == mask.dtype == backend.dtype("float32")
+
+
+def test_autograd_is_not_involved(torch):
+    with backends.use_backend("torch"):
+        linear, table = Linear(3, 2), Embedding(4, 3)
+        params = {name: value.requires_grad_() for name, value in linear.init().items()}
+        y, tape = linear.forward(params, torch.ones((5, 3), requires_grad=True))
+        dx, grads = linear.backward(tape, torch.ones((5, 2), requires_grad=True))
+        x, ids = table.forward({"W": table.init()["W"].requires_grad_()}, [1, 2])
+        rows = table.backward(ids, torch.ones((2, 3), requires_grad=True))
+    for value in (y, dx, x, *grads.values(), *rows.values()):
+        assert not value.requires_grad

@@ -253,3 +253,24 @@ def test_arrays_of_two_libraries_are_named():
         grads = on(strict, ONE, "float64")
     with pytest.raises(MixedArraysError, match=r"AdamW.update: .*grads\['W'\] is on strict"):
         AdamW(0.1).update(ONE, grads, ZERO)
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        SGD(np.float64(0.1), momentum=np.float64(0.9)),
+        Adagrad(np.float64(0.1), eps=np.float64(1e-9)),
+        RMSprop(np.float64(0.1), decay=np.float64(0.9), eps=np.float64(1e-8)),
+        AdamW(
+            0.1, betas=[np.float64(0.9), np.float64(0.99)], eps=np.float64(1e-8), weight_decay=np.float64(0.1)
+        ),
+    ],
+)
+def test_options_of_numpy_keep_the_dtype(optimizer, backend, rng):
+    params = {"w": backend.asarray(rng.standard_normal(3), "float32")}
+    grads = {"w": backend.asarray(rng.standard_normal(3), "float32")}
+    state = optimizer.init(params)
+    for _ in range(2):
+        params, state = optimizer.update(params, grads, state)
+    assert params["w"].dtype == backend.dtype("float32")
+    assert isinstance(hash(optimizer), int)

@@ -5,6 +5,7 @@ import importlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -237,3 +238,12 @@ def test_import_is_light() -> None:
     runs = [import_rnnx() for _ in range(3)]
     assert runs[0][1] & HEAVY == set()
     assert min(took for took, _ in runs) < 0.2
+
+
+def test_the_source_folder_without_its_backends_says_what_to_do(tmp_path):
+    (tmp_path / "rnnx").mkdir()
+    shutil.copy(ROOT / "rnnx/__init__.py", tmp_path / "rnnx")
+    run = subprocess.run(
+        [sys.executable, "-S", "-c", "import rnnx; rnnx.LSTM"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert "is in rnnx's source folder, which lacks rnnx.backends. Run `pip install -e .`" in run.stderr

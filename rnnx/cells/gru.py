@@ -14,7 +14,7 @@ EMNLP 2014, equations 5 to 8; reset after: the documentation of torch.nn.GRU.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from rnnx.ops import Ops, Pointwise, Workspace, input_gradients, pointwise, sigmoid, steps_last, tanh
 from rnnx.stepcell import StepCell
@@ -27,6 +27,13 @@ class GRUState(NamedTuple):
     h: Array
 
 
+def candidate_gradients(n: Any, z: Any, dh: Any, h: Any) -> tuple[Any, Any]:
+    """Gradients of the pre-activations of n and z in ``h_next = (1 - z) n + z h``."""
+    dn = dh * (1.0 - z) * (1.0 - n * n)
+    dz = dh * (h - n) * (z * (1.0 - z))
+    return dn, dz
+
+
 @pointwise
 def gru_after_forward(r, z, n, u, ur, uz, bn, h):
     r, z, u = sigmoid(r + ur), sigmoid(z + uz), u + bn
@@ -36,8 +43,7 @@ def gru_after_forward(r, z, n, u, ur, uz, bn, h):
 
 @pointwise
 def gru_after_backward(r, z, n, u, dh, h):
-    dz = dh * (h - n) * (z * (1.0 - z))
-    dn = dh * (1.0 - z) * (1.0 - n * n)
+    dn, dz = candidate_gradients(n, z, dh, h)
     dr = dn * u * (r * (1.0 - r))
     return dr, dz, dn, dn * r, dh * z, dr, dz
 
@@ -56,8 +62,7 @@ def gru_before_forward(n, z, h):
 
 @pointwise
 def gru_before_backward(n, z, dh, h):
-    dn = dh * (1.0 - z) * (1.0 - n * n)
-    dz = dh * (h - n) * (z * (1.0 - z))
+    dn, dz = candidate_gradients(n, z, dh, h)
     return dn, dz, dh * z, dz
 
 

@@ -76,13 +76,11 @@ class TrainConfig:
         for name in ("steps", "batch", "window"):
             integer(f"--{name}", getattr(self, name), 1)
         integer("--seed", self.seed, 0)
-        number("--dropout", self.dropout, 0.0, 1.0, " and less than 1")
-        number("--clip-norm", self.clip_norm, 0.0, inf, ", or 0 for no limit")
-        number("--clip-value", self.clip_value, 0.0, inf, ", or 0 for no limit")
-        number("--held-out", self.held_out, 0.0, 1.0, " and less than 1")
-        number("--learning-rate", self.learning_rate, 0.0, inf, "")
-        if self.learning_rate == 0.0:
-            raise OptionError("--learning-rate is 0.0; expected a positive number.", SEE_HELP)
+        number("--dropout", self.dropout, 1.0, "a number of at least 0 and less than 1")
+        number("--clip-norm", self.clip_norm, inf, "a finite number, or 0 for no limit")
+        number("--clip-value", self.clip_value, inf, "a finite number, or 0 for no limit")
+        number("--held-out", self.held_out, 1.0, "a number of at least 0 and less than 1")
+        number("--learning-rate", self.learning_rate, inf, "a finite number above 0")
 
     @classmethod
     def for_data(cls, characters: int, *, text: bool, **given: Any) -> "TrainConfig":
@@ -168,7 +166,8 @@ def integer(option: str, value: Any, least: int, most: float = inf) -> None:
         raise OptionError(f"{option} is {value!r}; expected an integer of at least {least}{rest}.", SEE_HELP)
 
 
-def number(option: str, value: Any, least: float, below: float, rest: str) -> None:
-    """The value is a number in [least, below)."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < below:
-        raise OptionError(f"{option} is {value!r}; expected a number of at least {least:g}{rest}.", SEE_HELP)
+def number(option: str, value: Any, below: float, wanted: str) -> None:
+    """The value is a number in [0, below); 0 only where it is wanted."""
+    right = not isinstance(value, bool) and isinstance(value, int | float) and 0.0 <= value < below
+    if not right or (value == 0.0 and "above 0" in wanted):
+        raise OptionError(f"{option} is {value!r}; expected {wanted}.", SEE_HELP)

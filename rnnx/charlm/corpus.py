@@ -178,9 +178,9 @@ def split_text(ids: Ids, held_out: float = 0.1) -> tuple[Ids, Ids]:
     Raises DataError for fewer than 4 ids, OptionError for `held_out` outside of [0, 1).
     """
     _check_share(held_out)
-    if len(ids) < 4:
+    if held_out and len(ids) < 4:
         problem = f"The text has {len(ids)} characters; expected at least 4, 2 of them to hold out."
-        raise DataError(problem, "Give a longer text.")
+        raise DataError(problem, "Give a longer text, or hold out nothing: --held-out 0.")
     cut = len(ids) - (min(max(round(len(ids) * held_out), 2), len(ids) - 2) if held_out else 0)
     return ids[:cut], ids[cut:]
 
@@ -240,18 +240,6 @@ def pad(names: Sequence[str], vocabulary: Vocabulary) -> Batch:
     A padded step has the newline as id and target. Raises DataError as `NameBatches` does.
     """
     return NameBatches(names, vocabulary).take(np.arange(len(names)))
-
-
-def epoch(
-    names: Sequence[str], vocabulary: Vocabulary, batch_size: int, rng: np.random.Generator, bucket: int = 16
-) -> Iterator[Batch]:
-    """Return one epoch's batches: each name once, similar lengths together, the batches in random order.
-
-    The names are shuffled, sorted by length within chunks of `bucket * batch_size`, and cut in batches, so
-    that little is padding. A loop over epochs encodes the names once by keeping a `NameBatches`.
-    Raises DataError as `NameBatches` does, OptionError for a `batch_size` or `bucket` below 1.
-    """
-    return NameBatches(names, vocabulary).epoch(batch_size, rng, bucket)
 
 
 def windows(ids: Ids, length: int, batch_size: int = 1) -> Iterator[Window]:

@@ -65,13 +65,12 @@ class CharModel:
     dropout: float = 0.4
 
     def __post_init__(self) -> None:
-        checks.sizes(self, vocabulary_size=self.vocabulary_size, hidden_size=self.hidden_size)
+        checks.sizes(self, "vocabulary_size", "hidden_size")
         if self.embedding_size != 0:
-            checks.sizes(self, embedding_size=self.embedding_size)
+            checks.sizes(self, "embedding_size")
         if self.cell not in REGISTRY:
             raise OptionError(f"CharModel: cell is {self.cell!r}; expected one of {', '.join(REGISTRY)}.")
-        if not 0.0 <= self.dropout < 1.0:
-            raise OptionError(f"CharModel: dropout is {self.dropout!r}; expected at least 0 and less than 1.")
+        checks.numbers(self, dropout=1.0)
 
     @cached_property
     def embedding(self) -> Embedding | None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -62,6 +63,7 @@ class RunFolder:
         refuse_old_run(path)
         self.path = path
         self.saved = False
+        self.saved_step = 0
         self._made = not path.exists()
         path.mkdir(parents=True, exist_ok=True)
         values = (FORMAT, version("rnnx"), data, vocabulary.characters, config.to_dict())
@@ -74,14 +76,14 @@ class RunFolder:
             self.discard()
             raise
 
-    def save(self, params: Params, records: Sequence[Record]) -> None:
+    def save(self, params: Params, records: Sequence[Record], step: int) -> None:
         """Replace the model, then the log; each is the old one or the new one, never half of one."""
         import safetensors.numpy
 
         host = {name: np.ascontiguousarray(to_numpy(value)) for name, value in params.items()}
         write_atomically(self.path / MODEL, safetensors.numpy.save(host, {"format": FORMAT}))
-        self.saved = True
-        lines = "".join(json.dumps(record._asdict()) + "\n" for record in records)
+        self.saved, self.saved_step = True, step
+        lines = "".join(json.dumps(record._asdict(), allow_nan=False) + "\n" for record in records)
         write_atomically(self.path / LOG, lines.encode())
 
     def discard(self) -> None:
@@ -89,7 +91,8 @@ class RunFolder:
         if not self.saved:
             (self.path / CONFIG).unlink(missing_ok=True)
             if self._made:
-                self.path.rmdir()
+                with suppress(OSError):  # something else has been put there
+                    self.path.rmdir()
 
 
 def refuse_old_run(path: Path) -> None:

@@ -46,7 +46,7 @@ class Sampler:
         temperature: float = 1.0,
         seed: int = 0,
     ) -> None:
-        number("--temperature", temperature, 0.0, inf, "")
+        number("--temperature", temperature, inf, "a finite number of at least 0")
         integer("--seed", seed, 0)
         self.model, self.params, self.vocabulary = model, params, vocabulary
         self.temperature = temperature
@@ -110,4 +110,5 @@ class Sampler:
 
     def _scores(self, logits: Array) -> np.ndarray:
         host = to_numpy(logits).astype(np.float64)
-        return host + self.temperature * self._rng.gumbel(size=host.shape)
+        with np.errstate(over="ignore"):  # an infinite score wins or loses as a large one does
+            return host + self.temperature * self._rng.gumbel(size=host.shape)

@@ -3,8 +3,11 @@
 Losses stay on the device and are read a few times a second, so that a step waits for no copy.
 """
 
+import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from math import cos, isfinite, log, pi
+from threading import current_thread, main_thread
 from time import perf_counter
 from typing import NamedTuple
 
@@ -25,6 +28,19 @@ EVALUATIONS = 10
 REPORT_STEPS, REPORT_SECONDS = 50, 0.1
 WARM_UP = 100
 SMOOTHING = 0.999
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Ignore Ctrl-C: an impatient second one must not stop what the first one set off."""
+    if current_thread() is not main_thread():  # signals are the main thread's
+        yield
+        return
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 class Progress(NamedTuple):
@@ -109,8 +125,9 @@ class Trainer:
             with np.errstate(all="ignore"):
                 self._loop(batches)
         except KeyboardInterrupt:
-            if self.step:
-                self._save()
+            with uninterrupted():
+                if self.step and self._finite():
+                    self._save()
             raise
 
     def learning_rate(self, step: int) -> float:
@@ -167,11 +184,7 @@ class Trainer:
         nats, characters = 0.0, 0
         for k, (loss, (_, count, weight)) in enumerate(zip(losses, self._unread, strict=True)):
             if not isfinite(loss):
-                step, rate = self.step - len(losses) + k + 1, self.config.learning_rate
-                raise TrainingError(
-                    f"The loss became {loss} at step {step} of {self.config.steps}.",
-                    f"Lower --learning-rate (it is {rate:g}), or set a lower --clip-norm or --clip-value.",
-                )
+                raise self._diverged(f"The loss became {loss} at step {self.step - len(losses) + k + 1}")
             self.smoothed = SMOOTHING * self.smoothed + (1.0 - SMOOTHING) * loss
             nats, characters = nats + loss * weight, characters + count
         self._unread.clear()
@@ -179,7 +192,15 @@ class Trainer:
         speed = characters / max(seconds, 1e-9)
         self.observer.progressed(Progress(self.step, nats / characters, self._held_out, speed))
 
+    def _finite(self) -> bool:
+        """Whether every parameter is finite: only such a model may replace one on the disk."""
+        xp = self._backend.xp
+        flags = xp.stack([xp.all(xp.isfinite(value)) for value in self.params.values()])
+        return bool(self._backend.to_numpy(xp.all(flags)))
+
     def _evaluate(self, start: float) -> None:
+        if not self._finite():
+            raise self._diverged(f"The weights became infinite or NaN by step {self.step}")
         self._held_out = self.task.held_out_bits(self.model, self.params)
         speed = self._characters / max(self._training_seconds, 1e-9)
         seconds = perf_counter() - start
@@ -192,6 +213,12 @@ class Trainer:
         self._save()
         self.observer.evaluated(self.records[-1])
 
+    def _diverged(self, what: str) -> TrainingError:
+        return TrainingError(
+            f"{what} of {self.config.steps}.",
+            f"Lower --learning-rate (it is {self.config.learning_rate:g}), --clip-norm or --clip-value.",
+        )
+
     def _save(self) -> None:
         if self.folder is not None:
-            self.folder.save(self.params, self.records)
+            self.folder.save(self.params, self.records, self.step)

@@ -5,6 +5,7 @@ from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 from rnnx.charlm.run import Record
 from rnnx.charlm.trainer import Observer
@@ -34,20 +35,24 @@ class Lines(Observer):
         )
 
 
+def whole() -> Column:
+    """Return a column that is never cut while the bar itself can give way."""
+    return Column(no_wrap=True)
+
+
 class Bar(Lines):
     """A live bar: step, loss, held-out bits per character, characters per second, time left."""
 
     def __init__(self, steps: int, console: Console) -> None:
         super().__init__(steps)
         self._bar = Progress(
-            TextColumn("step {task.completed} of {task.total}"),
-            BarColumn(bar_width=None),
-            TextColumn(
-                "loss {task.fields[loss]}  held out {task.fields[bits]} bits/char  "
-                "{task.fields[speed]} chars/s"
-            ),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            TextColumn("{task.completed}/{task.total}", table_column=whole()),
+            BarColumn(bar_width=None, table_column=Column(ratio=1)),
+            TextColumn("loss {task.fields[loss]}", table_column=whole()),
+            TextColumn("held out {task.fields[bits]} bits", table_column=whole()),
+            TextColumn("{task.fields[speed]}/s", table_column=whole()),
+            TimeRemainingColumn(table_column=whole()),
+            TextColumn("left", table_column=whole()),
             console=console,
             expand=True,
             auto_refresh=False,  # drawn when there is news, so that no thread competes with the training
@@ -67,9 +72,9 @@ class Bar(Lines):
         self._bar.update(
             self._task,
             completed=progress.step,
-            loss=f"{progress.loss:.3f}",
+            loss=f"{progress.loss:.4g}",
             bits=bits(progress.held_out_bits_per_char),
-            speed=f"{progress.chars_per_second:,.0f}",
+            speed=f"{progress.chars_per_second:,.0f} chars",
         )
         self._bar.refresh()
 

@@ -7,11 +7,15 @@ import typer
 
 from rnnx.charlm import run
 from rnnx.charlm.sampling import Sampler
+from rnnx.cli.paths import path
 
 
 def sample(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="The folder that rnnx train left.", show_default=False)
+        Path,
+        typer.Argument(
+            metavar="DIR", parser=path, help="The folder that rnnx train left.", show_default=False
+        ),
     ],
     count: Annotated[int, typer.Option(help="How many names, or passages of a text.")] = 10,
     temperature: Annotated[

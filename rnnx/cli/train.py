@@ -16,7 +16,8 @@ from rnnx.charlm.ngram import WittenBell
 from rnnx.charlm.novelty import novelty
 from rnnx.charlm.sampling import Sampler
 from rnnx.charlm.task import NamesTask, TextTask
-from rnnx.charlm.trainer import Trainer
+from rnnx.charlm.trainer import Trainer, uninterrupted
+from rnnx.cli.paths import path
 from rnnx.cli.progress import bits, observer
 from rnnx.errors import TrainingError
 
@@ -25,16 +26,19 @@ PASSAGE = 300
 PLENTY = 10**9
 
 
-def option(help_: str, default: str, *names: str) -> Any:
+def option(help_: str, default: str, **more: Any) -> Any:
     """An option whose default is settled in `TrainConfig`."""
-    return typer.Option(*names, help=f"{help_} (default: {default})", show_default=False)
+    return typer.Option(help=f"{help_} (default: {default})", show_default=False, **more)
 
 
 def train(
     file: Annotated[
         Path | None,
         typer.Argument(
-            help="UTF-8 text, one name a line; by default 7,513 Mexican towns.", show_default=False
+            metavar="[FILE]",
+            parser=path,
+            help="UTF-8 text, one name a line; by default 7,513 Mexican towns.",
+            show_default=False,
         ),
     ] = None,
     text: Annotated[
@@ -64,7 +68,9 @@ def train(
         float | None, option("Share of the names, or of the text's end, not trained on.", "0.1")
     ] = None,
     seed: Annotated[int | None, option("The same seed gives the same numbers.", "0")] = None,
-    out: Annotated[Path | None, option("New folder for the run.", "runs/NAME-DATE")] = None,
+    out: Annotated[
+        Path | None, option("New folder for the run.", "runs/NAME-DATE", parser=path, metavar="DIR")
+    ] = None,
 ) -> None:
     """Train a character model on names, or on a text, and leave it in a folder.
 
@@ -82,9 +88,9 @@ def train(
         folder_path = out or run.default_folder(data)
         run.refuse_old_run(folder_path)
         config, task = _read(file, text, given)
-        folder = run.RunFolder(folder_path, config, task.vocabulary, data)
         console = Console(highlight=False)
         _announce(console, config, task, data, str(device))
+        folder = run.RunFolder(folder_path, config, task.vocabulary, data)
         trainer = _train(config, task, folder, console)
         try:
             console.print(
@@ -142,12 +148,13 @@ def _train(
             raise TrainingError(f"{error.problem} {kept}", error.hint) from None
         raise
     except KeyboardInterrupt:
-        where = (
-            f"the model is in {folder.path}" if folder.saved else "nothing was trained, and no folder is left"
-        )
-        step = trainer.step if trainer is not None else 0
-        message = f"Stopped after step {step} of {config.steps}: {where}."
-        Console(stderr=True, highlight=False).print(message, markup=False, soft_wrap=True)
+        with uninterrupted():
+            where = "nothing was trained, and no folder is left"
+            if folder.saved:
+                where = f"the model of step {folder.saved_step} is in {folder.path}"
+            step = trainer.step if trainer is not None else 0
+            message = f"Stopped after step {step} of {config.steps}: {where}."
+            Console(stderr=True, highlight=False).print(message, markup=False, soft_wrap=True)
         raise typer.Exit(130) from None
     finally:
         folder.discard()

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from rnnx.backends import get_backend
-from rnnx.typing import Array
+from rnnx.typing import Array, SequenceCell
 
 Tensors = dict[str, Array]
 Backward = Callable[[Tensors], Tensors]
@@ -34,8 +34,9 @@ class Problem:
         of a subset of the outputs to the gradients of all tensors.
     analytic : bool
         Whether the complex step applies.
-    followed : callable, optional
-        The same outputs without writing to arrays, for a library's automatic differentiation.
+    without_tape, by_steps : callable, optional
+        Other ways to the same outputs: as for inference, and step by step. The second one writes to no
+        array, so that a library's automatic differentiation can follow it.
     """
 
     name: str
@@ -43,7 +44,8 @@ class Problem:
     tensors: dict[str, np.ndarray]
     forward: Callable[[Tensors], tuple[Tensors, Backward]]
     analytic: bool = True
-    followed: Callable[[Tensors], Tensors] | None = None
+    without_tape: Callable[[Tensors], Tensors] | None = None
+    by_steps: Callable[[Tensors], Tensors] | None = None
 
 
 def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
@@ -53,7 +55,15 @@ def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def cell_problem(
-    cell: Any, name: str, case: str, steps: int, batch: int, scale: float = 1.0, seed: int = 0
+    cell: SequenceCell,
+    name: str,
+    case: str,
+    steps: int,
+    batch: int,
+    *,
+    saturated: bool = False,
+    with_state: bool = True,
+    seed: int = 0,
 ) -> Problem:
     """Sequence of a cell, by every parameter, x and every initial state; outputs are y and every final state.
 
@@ -63,19 +73,28 @@ def cell_problem(
     name, case : str
     steps, batch : int
         T and N.
-    scale : float
-        Factor on weights and inputs; 1.6 saturates many gates, and leaves enough digits in ``1 - tanh**2`` to
-        compare.
+    saturated : bool
+        Whether to push every third pre-activation to about ±7 by its bias.
+    with_state : bool
+        Whether an initial state is given.
     seed : int
     """
     rng = np.random.default_rng(seed)
-    weights = {key: scale * draw(rng, shape) for key, shape in cell.param_shapes.items()}
+    # More inputs to a unit would saturate it, and 1 - tanh**2 would have no digits left to compare.
+    scale = min(1.0, (8.0 / (cell.input_size + cell.hidden_size)) ** 0.5)
+    weights = {
+        key: draw(rng, shape) * (scale if len(shape) > 1 else 1.0) for key, shape in cell.param_shapes.items()
+    }
+    if saturated:
+        weights["b"][::3] = 7.0 * np.sign(weights["b"][::3])
     fields = cell.State._fields
     states = {f"state.{field}": draw(rng, (batch, cell.hidden_size)) for field in fields}
-    tensors = weights | {"x": scale * draw(rng, (steps, batch, cell.input_size))} | states
+    given = states if with_state else {}
+    tensors = weights | {"x": draw(rng, (steps, batch, cell.input_size))} | given
 
     def split(values: Tensors) -> tuple[Tensors, Array, Any]:
-        return {k: values[k] for k in weights}, values["x"], cell.State(*(values[k] for k in states))
+        state = cell.State(*(values[k] for k in states)) if with_state else None
+        return {k: values[k] for k in weights}, values["x"], state
 
     def outputs(y: Array, final: Any) -> Tensors:
         return {"y": y} | {f"final.{field}": value for field, value in zip(fields, final, strict=True)}
@@ -89,12 +108,15 @@ def cell_problem(
             if all(value is None for value in dfinal):
                 dfinal = None
             dx, dstate, grads = cell.backward(tape, upstream.get("y"), dfinal)
-            gradients: Tensors = grads | {"x": dx} | dict(zip(states, dstate, strict=True))
-            return gradients
+            return {**grads, "x": dx, **(dict(zip(states, dstate, strict=True)) if with_state else {})}
 
         return outputs(y, final), backward
 
-    def followed(values: Tensors) -> Tensors:
+    def without_tape(values: Tensors) -> Tensors:
+        y, final, _ = cell.forward(*split(values), training=False)
+        return outputs(y, final)
+
+    def by_steps(values: Tensors) -> Tensors:
         params, x, state = split(values)
         rows = []
         for t in range(steps):
@@ -102,14 +124,15 @@ def cell_problem(
             rows.append(row)
         return outputs(get_backend().xp.stack(rows), state)
 
-    return Problem(name, case, tensors, forward, cell.analytic, followed)
+    return Problem(name, case, tensors, forward, cell.analytic, without_tape, by_steps)
 
 
-def cell_problems(make: Callable[[int, int], Any], name: str) -> list[Problem]:
+def cell_problems(make: Callable[[int, int], SequenceCell], name: str) -> list[Problem]:
     """Small problems of a registered cell for a check of every element."""
     return [
         cell_problem(make(3, 5), name, "T=4, N=2", steps=4, batch=2),
         cell_problem(make(4, 3), name, "one step", steps=1, batch=2),
         cell_problem(make(1, 1), name, "one unit", steps=3, batch=1),
-        cell_problem(make(2, 3), name, "saturated", steps=3, batch=1, scale=1.6),
+        cell_problem(make(2, 3), name, "saturated", steps=3, batch=1, saturated=True),
+        cell_problem(make(2, 3), name, "no initial state", steps=3, batch=2, with_state=False),
     ]

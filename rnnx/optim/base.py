@@ -29,6 +29,8 @@ def common_backend(where: str, **named: Params) -> Backend:
         {f"{label}[{name!r}]": value for label, values in named.items() for name, value in values.items()},
         where,
     )
+    for name, value in reference.items():
+        checks.floating(where, f"{first}[{name!r}]", backend.xp, value.dtype)
     for label, values in others:
         for name, value in values.items():
             expected = reference[name]

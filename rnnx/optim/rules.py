@@ -2,6 +2,7 @@
 """The optimisers: each one's state, its update as a pointwise body, and its options."""
 
 from dataclasses import dataclass
+from math import inf
 from math import sqrt as square_root
 from typing import Any, ClassVar, NamedTuple
 
@@ -94,8 +95,7 @@ class SGD(Optimizer):
     State: ClassVar[type[SGDState]] = SGDState
 
     def __post_init__(self) -> None:
-        checks.number("SGD", "learning_rate", self.learning_rate)
-        checks.number("SGD", "momentum", self.momentum, below=1.0)
+        checks.numbers(self, learning_rate=inf, momentum=1.0)
 
     @property
     def body(self) -> Pointwise:
@@ -106,7 +106,7 @@ class SGD(Optimizer):
         return 1 if self.momentum else 0
 
     def scalars(self, rate: float, step: int) -> tuple[float, ...]:
-        return (rate, float(self.momentum)) if self.momentum else (rate,)
+        return (rate, self.momentum) if self.momentum else (rate,)
 
 
 @dataclass(frozen=True)
@@ -135,15 +135,14 @@ class Adagrad(Optimizer):
     State: ClassVar[type[AdagradState]] = AdagradState
 
     def __post_init__(self) -> None:
-        checks.number("Adagrad", "learning_rate", self.learning_rate)
-        checks.number("Adagrad", "eps", self.eps)
+        checks.numbers(self, learning_rate=inf, eps=inf)
 
     @property
     def body(self) -> Pointwise:
         return adagrad
 
     def scalars(self, rate: float, step: int) -> tuple[float, ...]:
-        return rate, float(self.eps)
+        return rate, self.eps
 
 
 @dataclass(frozen=True)
@@ -174,16 +173,14 @@ class RMSprop(Optimizer):
     State: ClassVar[type[RMSpropState]] = RMSpropState
 
     def __post_init__(self) -> None:
-        checks.number("RMSprop", "learning_rate", self.learning_rate)
-        checks.number("RMSprop", "decay", self.decay, below=1.0)
-        checks.number("RMSprop", "eps", self.eps)
+        checks.numbers(self, learning_rate=inf, decay=1.0, eps=inf)
 
     @property
     def body(self) -> Pointwise:
         return rmsprop
 
     def scalars(self, rate: float, step: int) -> tuple[float, ...]:
-        return rate, float(self.decay), 1.0 - self.decay, float(self.eps)
+        return rate, self.decay, 1.0 - self.decay, self.eps
 
 
 @dataclass(frozen=True)
@@ -220,14 +217,12 @@ class AdamW(Optimizer):
     State: ClassVar[type[AdamWState]] = AdamWState
 
     def __post_init__(self) -> None:
-        checks.number("AdamW", "learning_rate", self.learning_rate)
+        checks.numbers(self, learning_rate=inf, eps=inf, weight_decay=inf)
         betas: Any = self.betas
         if not isinstance(betas, tuple | list) or len(betas) != 2:
             raise OptionError(f"AdamW: betas is {betas!r}; expected two numbers in 0 <= beta < 1.")
-        for k, beta in enumerate(betas):
-            checks.number("AdamW", f"betas[{k}]", beta, below=1.0)
-        checks.number("AdamW", "eps", self.eps)
-        checks.number("AdamW", "weight_decay", self.weight_decay)
+        checked = tuple(checks.number("AdamW", f"betas[{k}]", beta, 1.0) for k, beta in enumerate(betas))
+        object.__setattr__(self, "betas", checked)
 
     @property
     def body(self) -> Pointwise:

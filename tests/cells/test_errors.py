@@ -178,6 +178,42 @@ def test_backward(dy, dstate, error, message):
     assert not dx.any(), "the tape is still there after an error"
 
 
+def test_a_tape_belongs_to_its_cell():
+    cell = rnnx.LSTM(3, 4)
+    _, _, tape = cell.forward(PARAMS, X)
+    with pytest.raises(
+        rnnx.OptionError, match=r"LSTM.backward: the tape is of LSTM\(.*not of LSTM\(.*'o', 'f'"
+    ):
+        rnnx.LSTM(3, 4, gate_order="ofig").backward(tape)
+    with pytest.raises(rnnx.OptionError, match=r"GRU.backward: the tape is of LSTM"):
+        rnnx.GRU(3, 4).backward(tape)
+    with pytest.raises(rnnx.OptionError, match=r"LSTM.backward: tape is a str"):
+        cell.backward("tape")
+    dx, _, _ = cell.backward(tape)
+    assert not dx.any(), "the tape is still there"
+
+
+@pytest.mark.parametrize(("dtype", "given"), [("int32", "int32"), ("bool", "bool")])
+def test_parameters_are_floating(dtype, given):
+    with pytest.raises(rnnx.DtypeError, match=f"dtype is '{given}'; expected one of floating numbers"):
+        rnnx.RNN(3, 4).init(dtype=dtype)
+    params = {name: value.astype(dtype) for name, value in PARAMS.items()}
+    with pytest.raises(rnnx.DtypeError, match=rf"params\['Wx'\] has dtype {given}; expected floating"):
+        rnnx.LSTM(3, 4).forward(params, X.astype(dtype))
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, True])
+def test_seeds(seed):
+    with pytest.raises(rnnx.OptionError, match=f"The seed is {seed!r}; expected an integer of at least 0"):
+        rnnx.RNN(3, 4).init(seed=seed)
+
+
+def test_sizes_may_be_numpy_integers():
+    cell = rnnx.LSTM(np.int64(3), np.int32(4))
+    assert cell == rnnx.LSTM(3, 4)
+    assert type(cell.input_size) is int
+
+
 def test_backward_without_a_tape():
     cell = rnnx.LSTM(3, 4)
     _, _, tape = cell.forward(PARAMS, X, training=False)

@@ -1,6 +1,7 @@
 """Memory of a forward pass without a tape, and protection of what a tape shares."""
 
 import tracemalloc
+import weakref
 
 import numpy as np
 import pytest
@@ -26,6 +27,14 @@ def test_memory_without_a_tape_does_not_grow_with_time(name):
     short, long = (np.zeros((T, 4, 8), np.float32) for T in (100, 2000))
     peak(cell, params, short)
     assert peak(cell, params, long) < 1.1 * peak(cell, params, short) + 4096
+
+
+def test_a_consumed_tape_lets_go_of_its_memory():
+    cell = rnnx.LSTM(8, 16)
+    _, _, tape = cell.forward(cell.init(), np.ones((50, 4, 8), np.float32))
+    watched = [weakref.ref(array) for array in (tape.pre, tape.saved, *tape.states)]
+    cell.backward(tape)
+    assert all(reference() is None for reference in watched)
 
 
 def test_y_cannot_be_written_to_while_a_tape_shares_its_memory():

@@ -11,7 +11,6 @@ from rnnx.charlm.corpus import (
     NameBatches,
     Vocabulary,
     bundled_towns,
-    epoch,
     pad,
     read_names,
     read_stream,
@@ -198,7 +197,7 @@ class TestBatches:
     def test_an_epoch_holds_each_name_once(self) -> None:
         names = bundled_towns()[:961]
         vocabulary = Vocabulary.from_names(names)
-        batches = list(epoch(names, vocabulary, 64, np.random.default_rng(0)))
+        batches = list(NameBatches(names, vocabulary).epoch(64, np.random.default_rng(0)))
         assert sorted(batch.ids.shape[1] for batch in batches) == [1] + [64] * 15
         read = [name for batch in batches for name in names_of(batch, vocabulary)]
         assert read != names
@@ -229,7 +228,7 @@ class TestBatches:
     @pytest.mark.parametrize(("batch_size", "bucket"), [(0, 16), (4, 0)])
     def test_bad_sizes(self, batch_size: int, bucket: int) -> None:
         with pytest.raises(OptionError, match="1 or more"):
-            epoch(["a"], Vocabulary("\na"), batch_size, np.random.default_rng(0), bucket)
+            NameBatches(["a"], Vocabulary("\na")).epoch(batch_size, np.random.default_rng(0), bucket)
 
 
 class TestWindows:

@@ -21,7 +21,7 @@ RECORDS = [Record(2, 0.5, 4.25, 6.0, 100.0), Record(4, 1.0, 4.0, 5.75, 110.0)]
 def make(path):
     folder = RunFolder(path, CONFIG, VOCABULARY, "towns")
     params = CONFIG.model(len(VOCABULARY)).init(3)
-    folder.save(params, RECORDS)
+    folder.save(params, RECORDS, step=2)
     return folder, params
 
 
@@ -82,7 +82,7 @@ def test_nothing_is_left_without_a_model(tmp_path):
 
 def test_a_file_name_that_is_no_text(tmp_path):
     folder = RunFolder(tmp_path, CONFIG, VOCABULARY, "caf\udce9")
-    folder.save(CONFIG.model(len(VOCABULARY)).init(), RECORDS)
+    folder.save(CONFIG.model(len(VOCABULARY)).init(), RECORDS, step=2)
     assert load(tmp_path).data == "caf\udce9"
 
 
@@ -108,7 +108,7 @@ def test_a_crash_leaves_the_old_file_or_the_new_one(tmp_path, monkeypatch, call)
         monkeypatch.setattr(os, name, failing(getattr(os, name)))
     failed = False
     try:
-        folder.save({name: p + 1.0 for name, p in params.items()}, RECORDS * 2)
+        folder.save({name: p + 1.0 for name, p in params.items()}, RECORDS * 2, step=4)
     except OSError:
         failed = True
     assert failed == (len(calls) >= call)

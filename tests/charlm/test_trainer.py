@@ -172,6 +172,31 @@ def test_a_real_divergence_is_a_training_error(recwarn):
     assert not recwarn.list
 
 
+def test_weights_that_diverge_in_the_last_update_are_not_saved(tmp_path):
+    run = trainer(folder=tmp_path / "run", optimizer="sgd", learning_rate=1e300, clip_norm=0.0, steps=1)
+    with pytest.raises(TrainingError, match=r"The weights became infinite or NaN by step 1 of 1\."):
+        run.run()
+    assert not (tmp_path / "run/model.safetensors").exists()
+
+
+def test_ctrl_c_does_not_replace_a_good_model_by_one_of_nan(tmp_path, monkeypatch):
+    monkeypatch.setattr("rnnx.charlm.trainer.REPORT_SECONDS", 0.0)
+    run = trainer(folder=tmp_path / "run", observer=Losses(stop_at=7))
+    update, count = run.task.loss, []
+
+    def poisoned(logits, batch):
+        loss = update(logits, batch)
+        count.append(0)
+        return loss._replace(dlogits=loss.dlogits * np.float32("nan")) if len(count) == 7 else loss
+
+    monkeypatch.setattr(run.task, "loss", poisoned)
+    with pytest.raises(KeyboardInterrupt):
+        run.run()
+    assert np.isnan(to_numpy(run.params["head.b"])).any()
+    kept = load_run(tmp_path / "run")
+    assert all(np.isfinite(to_numpy(value)).all() for value in kept.params.values())
+
+
 def test_ctrl_c_saves_what_was_trained(backend, tmp_path, monkeypatch):
     monkeypatch.setattr("rnnx.charlm.trainer.REPORT_SECONDS", 0.0)
     run = trainer(folder=tmp_path / "run", observer=Losses(stop_at=7))

@@ -1,7 +1,8 @@
 """Cells with one deliberate error each in their backward pass: a check that passes one of them is none."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from rnnx.backends import of
 from rnnx.cells import GRU, LSTM, RNN, LSTMState
 
 
@@ -9,8 +10,9 @@ class Spoilt:
     """Changes what the true `backward` returns."""
 
     def backward(self, tape, dy=None, dstate=None):
+        kept = replace(tape)  # the true pass empties the tape
         dx, dstate, grads = super().backward(tape, dy, self.received(dstate))
-        return self.spoil(tape, dx, dstate, dict(grads))
+        return self.spoil(kept, dx, dstate, dict(grads))
 
     def received(self, dstate):
         return dstate
@@ -175,6 +177,80 @@ class NoHiddenBiasGradient(Spoilt, GRU):
         return dx, dstate, grads | {"bn": 0.0 * grads["bn"]}
 
 
+@dataclass(frozen=True)
+class ClippedGradients(Spoilt, LSTM):
+    """Clipping belongs to the trainer: in a backward pass it is a wrong gradient wherever it acts."""
+
+    def spoil(self, tape, dx, dstate, grads):
+        return dx, dstate, grads | {"Wh": tape_namespace(grads["Wh"]).clip(grads["Wh"], -5.0, 5.0)}
+
+
+@dataclass(frozen=True)
+class ClippedCarry(SpoiltStep, RNN):
+    def behind(self, kept, pre, saved, prev, after, d):
+        d.h[...] = tape_namespace(d.h).clip(d.h, -5.0, 5.0)
+
+
+@dataclass(frozen=True)
+class WrongWithoutState(RNN):
+    def forward(self, params, x, state=None, *, training=True):
+        y, final, tape = super().forward(params, x, state, training=training)
+        if tape is not None:
+            seen[id(tape)] = state is None, tape
+        return y, final, tape
+
+    def backward(self, tape, dy=None, dstate=None):
+        doubled, _ = seen.pop(id(tape))
+        dx, dstate, grads = super().backward(tape, dy, dstate)
+        return (2.0 * dx if doubled else dx), dstate, grads
+
+
+@dataclass(frozen=True)
+class FlooredDerivative(SpoiltStep, LSTM):
+    """The output gate's derivative is never less than 0.01, as if that were harmless in saturation."""
+
+    def before(self, pre, saved, prev, after, d):
+        o = self.blocks(pre)[3]
+        true = o * (1.0 - o)
+        return tape_namespace(true).clip(true, 0.01, None) / true
+
+    def behind(self, kept, pre, saved, prev, after, d):
+        self.blocks(pre)[3][...] *= kept
+
+
+@dataclass(frozen=True)
+class ExtraKey(Spoilt, RNN):
+    def spoil(self, tape, dx, dstate, grads):
+        return dx, dstate, grads | {"bh": grads["b"]}
+
+
+@dataclass(frozen=True)
+class MissingKey(Spoilt, RNN):
+    def spoil(self, tape, dx, dstate, grads):
+        return dx, dstate, {name: value for name, value in grads.items() if name != "b"}
+
+
+@dataclass(frozen=True)
+class OtherInference(RNN):
+    """Not what was trained."""
+
+    def forward(self, params, x, state=None, *, training=True):
+        return super().forward(params, x if training else 1.01 * x, state, training=training)
+
+
+@dataclass(frozen=True)
+class OtherStep(RNN):
+    def step(self, params, x, state=None):
+        return super().step(params, 1.01 * x, state)
+
+
+seen = {}
+
+
+def tape_namespace(x):
+    return of({"x": x}, "sabotage").xp
+
+
 TENSORS = {
     ZeroedGate: {"Wx", "Wh", "b", "x"},
     UnshiftedH: {"Wh"},
@@ -196,5 +272,13 @@ TENSORS = {
     NoDirectCarry: {"Wx", "Wh", "b", "bn", "x", "state.h"},
     SwappedGates: {"b"},
     NoHiddenBiasGradient: {"bn"},
+    ClippedGradients: {"Wh"},
+    ClippedCarry: {"Wx", "Wh", "b", "x", "state.h"},
+    WrongWithoutState: {"x"},
+    FlooredDerivative: {"Wx", "Wh", "b", "x"},
+    ExtraKey: {"bh"},
+    MissingKey: {"b"},
+    OtherInference: {"y", "final.h"},
+    OtherStep: {"y", "final.h"},
 }
 """Every sabotaged cell and the tensors whose gradient it spoils: these and no others must be reported."""
