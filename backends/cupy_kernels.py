@@ -1,8 +1,8 @@
 """Traced pointwise bodies as CuPy's ElementwiseKernels: one launch for a whole body, no CUDA written by hand.
 
-CuPy broadcasts a column (H, 1) and a Python number against (H, N), follows the strides of every array, and makes
-the loop over the elements of one array of that. The body printed here computes one element: all of it from values
-that were read, then all outputs are written. So an output may have the memory of any input with its layout.
+CuPy broadcasts a column (H, 1) and a Python number against (H, N), follows the strides of every array, and
+writes the loop over the elements. The body printed here is that of one element: it computes all from what it
+read, then writes all outputs. So an output may have the memory of any input of the same shape and strides.
 """
 
 import math
@@ -42,8 +42,8 @@ class KernelText(NamedTuple):
 def print_kernel(program: Program) -> KernelText:
     """The program as the text of a kernel; no device and no CuPy is needed for that.
 
-    Every name is made here and carries a number: none is one that C++ or CuPy's own text (``i``, ``n``, ``_ind``)
-    has a meaning for, whatever the names of the body.
+    Every name is made here and carries a number: whatever the names of the body, none has a meaning in C++ or
+    in the text that CuPy puts around it (``i``, ``n``, ``_ind``).
     """
     name = {given: f"in{k}_{_ascii(given)}" for k, given in enumerate(program.inputs)}
     lines = []
@@ -115,7 +115,9 @@ def _compile_error(program: Program, text: KernelText, log: str) -> BackendError
         f"cupy: the kernel of {program.name} does not compile ({reason.rstrip('.')}).",
         'Run: python -c "import cupy; cupy.show_config()", to see which compiler and headers CuPy found.',
     )
-    error.add_note(f"Generated source of kernel {text.name}({text.inputs} -> {text.outputs}):\n{text.operation}")
+    error.add_note(
+        f"Generated source of kernel {text.name}({text.inputs} -> {text.outputs}):\n{text.operation}"
+    )
     return error
 
 
