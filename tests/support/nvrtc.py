@@ -1,4 +1,4 @@
-"""Compile every kernel of the library for a real GPU, without one: ``python -m support.nvrtc sm_90``.
+"""Compile every kernel of the library for a real GPU, without one: ``python -m support.nvrtc -arch=sm_90``.
 
 CuPy writes the source that it would write on a device, and NVIDIA's runtime compiler makes machine code of
 it; that needs no driver. It is a process of its own, since a simulator may stand in the compiler's place. It
@@ -56,7 +56,7 @@ def source_of(body, dtype, layout):
     )
 
 
-def compile_all(architecture, dtype, layout):
+def compile_all(options, dtype, layout):
     """Compile all bodies as one source, which has the headers once; report by kernel."""
     from cupy._core import core
     from cupy.cuda.compiler import _NVRTCProgram
@@ -66,7 +66,7 @@ def compile_all(architecture, dtype, layout):
     options = (
         *core.assemble_cupy_compiler_options(()),
         "-ftz=true",
-        f"-arch={architecture}",
+        *options,
         "--ptxas-options=-v",
     )
     log = io.StringIO()
@@ -93,7 +93,6 @@ def missing():
 
 
 def main():
-    (architecture,) = sys.argv[1:]
     if reason := missing():
         print(json.dumps({"missing": reason}))
         return
@@ -101,7 +100,7 @@ def main():
         f"{name}, {dtype}, {layout}": report
         for dtype in ("float32", "float64")
         for layout in LAYOUTS
-        for name, report in compile_all(architecture, dtype, layout).items()
+        for name, report in compile_all(sys.argv[1:], dtype, layout).items()
     }
     print(json.dumps({"kernels": kernels}))
 
