@@ -20,7 +20,8 @@ def require():
 def counted():
     """Count what the device was asked to do: by kind, and copies also by direction (``"memcpy D2H"``).
 
-    ``"allocation"`` counts what CuPy's memory pool was asked for, whether it had to ask the device or not.
+    ``"allocation"`` counts requests to CuPy's memory pool, whether it has to ask the device or not; without a
+    pool, requests to the device.
     """
     import cupy
 
@@ -35,3 +36,7 @@ def counted():
         yield counts
     for kind, what, *_ in events:
         counts[f"{kind} {what}" if kind == "memcpy" else kind] += 1
+    del counts["free"]
+    counts["allocation"] = max(counts["allocation"], counts.pop("malloc", 0))
+    for kind in [kind for kind, count in counts.items() if not count]:
+        del counts[kind]
