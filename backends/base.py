@@ -141,6 +141,10 @@ class Backend:
 
         return kernel
 
+    def operand(self, a: Array) -> Array:
+        """A matrix that many products have for their `a`, in a layout that they take without a copy."""
+        return a
+
     def matmul(self, shape: tuple[int, ...], dtype: Any) -> Product:
         """``out = a @ b`` for results of that shape; `out` is neither a nor b."""
         matmul = self.xp.matmul

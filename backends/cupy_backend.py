@@ -1,4 +1,4 @@
-"""CuPy on a CUDA device: the generic path, with one kernel launch per operation of a pointwise body."""
+"""CuPy on a CUDA device: a pointwise body is one kernel launch, a product one call of cuBLAS."""
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from rnnx.backends import cupy_diagnosis, printing
+from rnnx.backends import cupy_diagnosis, cupy_kernels
 from rnnx.backends.base import Backend, Product
 from rnnx.errors import BackendError
 from rnnx.typing import Array, Kernel, Program
@@ -63,7 +63,7 @@ class CupyBackend(Backend):
         return self.placed()
 
     def functional_kernel(self, program: Program) -> Kernel:
-        compute = printing.functional(program, cupy)  # array-api-compat's clip would synchronise
+        compute = cupy_kernels.functional(program)
 
         def kernel(*inputs: Array) -> tuple[Array, ...]:
             with self.device:
@@ -72,22 +72,24 @@ class CupyBackend(Backend):
         return kernel
 
     def kernel(self, program: Program, shape: tuple[int, ...], dtype: Any) -> Kernel:
-        make, rows = printing.in_place_maker(program, cupy)
-        return make(self.empty((rows, *shape), dtype))
+        return cupy_kernels.in_place(program)
+
+    def operand(self, a: Array) -> Array:
+        return a if a.flags.forc else cupy.ascontiguousarray(a)  # else gemm would copy it, call by call
 
     def matmul(self, shape: tuple[int, ...], dtype: Any) -> Product:
-        matmul = cupy.matmul
-        return lambda a, b, out: matmul(a, b, out=out)
-
-    def matmul_add(self, shape: tuple[int, ...], dtype: Any) -> Product:
-        scratch = self.empty(shape, dtype)
-        gemm, matmul, add = _gemm(), cupy.matmul, cupy.add
-        direct = scratch.dtype.char in "fd" and scratch.size > 0
+        gemm, matmul = _gemm(), cupy.matmul
 
         def product(a: Array, b: Array, out: Array) -> Array:
-            if direct and a.flags.forc:  # else gemm would copy a and out, there and back
-                return gemm("N", "N", a, b, out=out, beta=1.0)
-            return add(out, matmul(a, b, out=scratch), out)
+            return gemm("N", "N", a, b, out=out) if b.size else matmul(a, b, out=out)
+
+        return product
+
+    def matmul_add(self, shape: tuple[int, ...], dtype: Any) -> Product:
+        gemm = _gemm()
+
+        def product(a: Array, b: Array, out: Array) -> Array:
+            return gemm("N", "N", a, b, out=out, beta=1.0) if b.size else out
 
         return product
 

@@ -122,7 +122,7 @@ class GRU(StepCell):
     def _forward_after(
         self, ops: Ops, params: Params
     ) -> Callable[[Array, GRUState, GRUState, Array], GRUState]:
-        WhT, bn = params["Wh"].T, params["bn"][:, None]
+        WhT, bn = ops.operand(params["Wh"].T), params["bn"][:, None]
         product, gate = ops.matmul(3 * self.hidden_size), ops.kernel(gru_after_forward)
 
         def step(pre: Array, prev: GRUState, after: GRUState, saved: Array) -> GRUState:
@@ -136,7 +136,7 @@ class GRU(StepCell):
     def _backward_after(
         self, ops: Workspace, params: Params
     ) -> Callable[[Array, Array, GRUState, GRUState, GRUState], None]:
-        Wh = params["Wh"]
+        Wh = ops.operand(params["Wh"])
         recur, gate = ops.matmul_add(self.hidden_size), ops.kernel(gru_after_backward)
 
         def step(pre: Array, saved: Array, prev: GRUState, after: GRUState, d: GRUState) -> None:
@@ -150,7 +150,7 @@ class GRU(StepCell):
     def _reset_and_update(self, ops: Ops, params: Params) -> tuple[Array, Array]:
         """Recurrent weights (H, 2H) of r and z, side by side in any gate order, and those (H, H) of n."""
         r, z, n = (params["Wh"][:, rows] for rows in self.rows)
-        return ops.backend.xp.concat([r, z], axis=1), n
+        return ops.backend.xp.concat([r, z], axis=1), ops.operand(n)
 
     def _forward_before(
         self, ops: Ops, params: Params

@@ -78,7 +78,7 @@ class LSTM(StepCell):
     def bind_forward(
         self, ops: Ops, params: Params
     ) -> Callable[[Array, LSTMState, LSTMState, Array], LSTMState]:
-        WhT = params["Wh"].T
+        WhT = ops.operand(params["Wh"].T)
         recur, gate = ops.matmul_add(4 * self.hidden_size), ops.kernel(lstm_forward)
 
         def step(pre: Array, prev: LSTMState, after: LSTMState, saved: Array) -> LSTMState:
@@ -91,7 +91,7 @@ class LSTM(StepCell):
     def bind_backward(
         self, ops: Workspace, params: Params
     ) -> Callable[[Array, Array, LSTMState, LSTMState, LSTMState], None]:
-        Wh = params["Wh"]
+        Wh = ops.operand(params["Wh"])
         recur, gate = ops.matmul(self.hidden_size), ops.kernel(lstm_backward)
 
         def step(pre: Array, saved: Array, prev: LSTMState, after: LSTMState, d: LSTMState) -> None:

@@ -96,7 +96,7 @@ class RNN(StepCell):
     def bind_forward(
         self, ops: Ops, params: Params
     ) -> Callable[[Array, RNNState, RNNState, Array], RNNState]:
-        WhT = params["Wh"].T
+        WhT = ops.operand(params["Wh"].T)
         recur, activate = ops.matmul_add(self.hidden_size), ops.kernel(self.bodies[0])
 
         def step(pre: Array, prev: RNNState, after: RNNState, saved: Array) -> RNNState:
@@ -107,7 +107,7 @@ class RNN(StepCell):
     def bind_backward(
         self, ops: Workspace, params: Params
     ) -> Callable[[Array, Array, RNNState, RNNState, RNNState], None]:
-        Wh = params["Wh"]
+        Wh = ops.operand(params["Wh"])
         recur, activate = ops.matmul(self.hidden_size), ops.kernel(self.bodies[1])
 
         def step(pre: Array, saved: Array, prev: RNNState, after: RNNState, d: RNNState) -> None:

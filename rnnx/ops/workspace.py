@@ -33,6 +33,10 @@ class Workspace:
         """``kernel(*inputs, out=outputs)``; output k may be given the memory of input k."""
         return self.backend.kernel(body.program, (self.hidden, self.batch), self.dtype)
 
+    def operand(self, a: Array) -> Array:
+        """A matrix that every step multiplies by, in a layout that needs no copy per step."""
+        return self.backend.operand(a)
+
     def matmul(self, rows: int) -> Callable[[Array, Array, Array], Array]:
         """``out = a @ b`` for a result of shape (rows, N)."""
         return self.backend.matmul((rows, self.batch), self.dtype)
@@ -56,6 +60,10 @@ class Functional:
         """``kernel(*inputs)`` returns new arrays."""
         compute = self.backend.functional_kernel(body.program)
         return lambda *inputs, out=None: compute(*inputs)
+
+    def operand(self, a: Array) -> Array:
+        """The matrix itself: one product takes it as it is."""
+        return a
 
     def matmul(self, rows: int) -> Callable[[Array, Array, Array], Array]:
         """``a @ b``."""

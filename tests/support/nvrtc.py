@@ -1,0 +1,109 @@
+"""Compile every kernel of the library for a real GPU, without one: ``python -m support.nvrtc -arch=sm_90``.
+
+CuPy writes the source that it would write on a device, and NVIDIA's runtime compiler makes machine code of
+it; that needs no driver. It is a process of its own, since a simulator may stand in the compiler's place. It
+prints JSON: per kernel what the assembler reports, or why there is no compiler.
+"""
+
+import io
+import json
+import re
+import sys
+
+import numpy as np
+
+from rnnx.backends import cupy_kernels
+from support.programs import BODIES, scalars_of
+
+LAYOUTS = {"one block": (1, True), "with a column": (2, False)}
+"""Dimensions that CuPy's loop has, and whether all arrays are contiguous: those of a time step's kernels."""
+
+REPORT = re.compile(
+    r"entry function '(?P<name>\w+)'.*?"
+    r"(?P<stack>\d+) bytes stack frame, "
+    r"(?P<stores>\d+) bytes spill stores, (?P<loads>\d+) bytes spill loads.*?"
+    r"Used (?P<registers>\d+) registers",
+    re.DOTALL,
+)
+NUMBERS = ("stack", "stores", "loads", "registers")
+
+
+def source_of(body, dtype, layout):
+    """The CUDA source that CuPy makes of a body's kernel, without the common headers."""
+    from cupy import ElementwiseKernel, ndarray
+    from cupy._core import _kernel
+
+    array, indexer, scalar = 1, 2, 3  # kinds of arguments, as CuPy numbers them
+    ndim, contiguous = LAYOUTS[layout]
+    kernel = ElementwiseKernel(*cupy_kernels.print_kernel(body.program))
+    dtype = np.dtype(dtype)
+    _, _, types = kernel._decide_params_type((dtype,) * kernel.nin, (dtype,) * kernel.nout)
+    arguments = [
+        _kernel._ArgInfo(scalar, object, dtype, 0, True, True)
+        if name in scalars_of(body)
+        else _kernel._ArgInfo(array, ndarray, dtype, ndim, contiguous, True)
+        for name in [*body.program.inputs, *["an output"] * kernel.nout]
+    ]
+    arguments.append(_kernel._ArgInfo(indexer, object, None, ndim, True, True))
+    return _kernel._get_elementwise_kernel_code(
+        tuple(arguments),
+        types,
+        kernel.params,
+        kernel.operation,
+        kernel.name,
+        kernel.preamble,
+        **kernel.kwargs,
+    )
+
+
+def compile_all(options, dtype, layout):
+    """Compile all bodies as one source, which has the headers once; report by kernel."""
+    from cupy._core import core
+    from cupy.cuda.compiler import _NVRTCProgram
+
+    headers = [f"#include <{name}>\n" for name in core._cupy_header_list]
+    source = "".join([*headers, *(source_of(body, dtype, layout) for body in BODIES.values())])
+    options = (
+        *core.assemble_cupy_compiler_options(()),
+        "-ftz=true",
+        *options,
+        "--ptxas-options=-v",
+    )
+    log = io.StringIO()
+    code, _ = _NVRTCProgram(source, "kernels.cu", method="cubin").compile(options, log)
+    assert code[:4] == b"\x7fELF", "no machine code"
+    found = {}
+    for entry in REPORT.finditer(log.getvalue()):
+        name, *numbers = entry.group("name", *NUMBERS)
+        found[name] = dict(zip(NUMBERS, map(int, numbers), strict=True))
+    return found
+
+
+def missing():
+    """Why nothing can be compiled here, or an empty string."""
+    try:
+        import cupy
+        from cuda import pathfinder
+
+        pathfinder.load_nvidia_dynamic_lib("nvrtc")
+        cupy._core.core.assemble_cupy_compiler_options(())
+    except (ImportError, RuntimeError) as error:
+        return f"{type(error).__name__}: {str(error).splitlines()[0]}"
+    return ""
+
+
+def main():
+    if reason := missing():
+        print(json.dumps({"missing": reason}))
+        return
+    kernels = {
+        f"{name}, {dtype}, {layout}": report
+        for dtype in ("float32", "float64")
+        for layout in LAYOUTS
+        for name, report in compile_all(sys.argv[1:], dtype, layout).items()
+    }
+    print(json.dumps({"kernels": kernels}))
+
+
+if __name__ == "__main__":
+    main()
