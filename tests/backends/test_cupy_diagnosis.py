@@ -3,13 +3,16 @@
 import importlib
 import sys
 from importlib import metadata
+from types import SimpleNamespace
 
 import pytest
+from typer.testing import CliRunner
 
 import rnnx
 from rnnx.backends import registry
-from rnnx.errors import BackendError
-from support.cupy_stub import CompileException, Machine, stubs_of
+from rnnx.cli.app import app
+from rnnx.errors import BackendError, MixedArraysError
+from support.cupy_stub import CompileException, CUDARuntimeError, Machine, OutOfMemoryError, ndarray, stubs_of
 
 OWN = ("rnnx.backends.cupy_backend", "rnnx.backends.cupy_diagnosis")
 LIBRARY = ("cupy", "array_api_compat.cupy", "cuda", "cuda.pathfinder")
@@ -27,6 +30,7 @@ def put(monkeypatch):
     before = {name: sys.modules[name] for name in (*OWN, *LIBRARY) if name in sys.modules}
     monkeypatch.setattr(registry, "_made", {})
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.delenv("RNNX_REQUIRE_BACKENDS", raising=False)
     forget()
 
     def put_machine(machine, **modules):
@@ -35,6 +39,7 @@ def put(monkeypatch):
         def distribution(name):
             if name not in machine.wheels:
                 raise metadata.PackageNotFoundError(name)
+            return SimpleNamespace(version="14.2.0")
 
         monkeypatch.setattr(metadata, "distribution", distribution)
         sys.modules.update(stubs_of(machine) | modules)
@@ -45,13 +50,16 @@ def put(monkeypatch):
 
 
 def check_refusal(problem, hint, name="cupy"):
-    """The name is refused so, the default stays what it was, and the list of backends says the same."""
+    """The name is refused so, the default stays what it was, and the list of backends and doctor say it."""
     before = rnnx.get_backend()
     with pytest.raises(BackendError) as caught:
         rnnx.set_backend(name)
     assert (caught.value.problem, caught.value.hint) == (problem, hint)
     assert str(caught.value) == f"{problem} {hint}"
     assert rnnx.get_backend() is before
+    result = CliRunner().invoke(app, ["doctor", "--backend", name])
+    assert result.exit_code == 1
+    assert f"  problem            {problem}\n  remedy             {hint}\n" in result.stdout
     if name == "cupy":
         assert rnnx.available_backends()["cupy"] == (False, problem, hint)
 
@@ -242,3 +250,44 @@ def test_a_broken_installation(put, tmp_path, monkeypatch):
 def test_libraries_that_cupy_finds_by_itself(put):
     put(Machine(libraries=(), headers=None), **{"cuda.pathfinder": None})
     assert rnnx.available_backends()["cupy"].usable
+
+
+def test_arrays_of_two_devices(put):
+    put(Machine(devices=2))
+    params = {name: ndarray(shape, 0) for name, shape in rnnx.LSTM(3, 4).param_shapes.items()}
+    x, h, c = ndarray((5, 2, 3), 1), ndarray((2, 4), 1), ndarray((2, 4), 0)
+    with pytest.raises(MixedArraysError) as caught:
+        rnnx.LSTM(3, 4).forward(params, x)
+    assert caught.value.problem == (
+        "LSTM.forward: params['Wx'] is on cupy, params['Wh'] is on cupy, params['b'] is on cupy,"
+        " x is on cupy:1; expected all arrays in one library on one device."
+    )
+    assert caught.value.hint == 'Move it: with rnnx.use_backend("cupy"): x = rnnx.asarray(x).'
+    with pytest.raises(MixedArraysError, match=r"state\.h is on cupy:1, state\.c is on cupy; expected"):
+        rnnx.LSTM(3, 4).forward(params, ndarray((5, 2, 3), 0), rnnx.LSTMState(h, c))
+
+
+def test_device_too_small_for_the_arrays(put):
+    put(Machine(free=3 * 2**20, total=2**30, limit=2 * 2**20, held=2**20, used=2**19))
+    backend = registry.resolve("cupy")
+    report = {"used": 2**19, "held": 2**20, "free": 2**20, "total": 2**21}
+    assert rnnx.memory_report("cupy") == report
+    error = OutOfMemoryError("Out of memory allocating 1,572,864 bytes (allocated so far: 512 bytes).")
+    with pytest.raises(rnnx.MemoryLimitError) as caught, backend.computing("LSTM.forward", T=70, N=8):
+        raise error
+    assert str(caught.value) == (
+        "LSTM.forward: 1.5 MiB more were asked for, and 1.0 MiB of 2.0 MiB are free on cupy."
+        " Lower T (70) or N (8)."
+    )
+    assert caught.value.asked == 1572864
+    assert caught.value.__cause__ is error
+    assert backend.memory_asked(CUDARuntimeError(2)) == 0
+    assert backend.memory_asked(CUDARuntimeError(35)) is None
+    assert backend.memory_asked(type("CUBLASError", (RuntimeError,), {"status": 3})()) == 0
+    with pytest.raises(CUDARuntimeError), backend.computing("LSTM.forward"):
+        raise CUDARuntimeError(700)
+
+
+def test_memory_without_a_limit(put):
+    put(Machine(free=3, total=9))
+    assert rnnx.memory_report("cupy") == {"used": 0, "held": 0, "free": 3, "total": 9}
