@@ -161,6 +161,10 @@ def _device_count(runtime: Any, cuda: int) -> int:
             f"the NVIDIA driver shows no CUDA device{hidden}",
             f'Run: {command}; or use set_backend("numpy").',
         )
+    _refuse_status(status, text)
+
+
+def _refuse_status(status: int, text: str) -> NoReturn:
     unknown = f"CUDA reports {text}", "Run nvidia-smi for the state of the driver."
     problem, hint = STATUS.get(status, unknown)
     _refuse(f"{problem} (CUDA status {status})", hint)
@@ -195,7 +199,10 @@ def _require_libraries(cuda: int) -> None:
 
 
 def _require_capability(cupy: Any, index: int, cuda: int) -> None:
-    digits = cupy.cuda.Device(index).compute_capability
+    try:
+        digits = cupy.cuda.Device(index).compute_capability
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        _refuse_status(error.status, first_line(error))
     found, needed = (int(digits[:-1]), int(digits[-1])), CAPABILITY.get(cuda, (0, 0))
     if found < needed:
         _refuse(

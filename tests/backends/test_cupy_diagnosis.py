@@ -157,6 +157,11 @@ SITUATIONS = {
         "device 0 has compute capability 6.1, and CUDA 13 needs at least 7.5.",
         'Run: pip uninstall -y cupy-cuda13x; pip install "rnnx[cuda12]".',
     ),
+    "device that does not answer": (
+        Machine(capability=802),
+        "CUDA reports cudaErrorOfStatus802: what CUDA says (CUDA status 802).",
+        "Run nvidia-smi for the state of the driver.",
+    ),
     "first kernel fails": (
         Machine(kernel=CompileException("\n=====\nnvrtc: error: no such file.\nmore\n")),
         "its self-test failed on device 0 (CompileException: nvrtc: error: no such file).",

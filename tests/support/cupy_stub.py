@@ -35,7 +35,7 @@ class Machine:
     devices: int = 1
     libraries: tuple = ("nvrtc", "cublas")
     headers: str | None = "/usr/include"
-    capability: str = "90"
+    capability: str | int = "90"  # a number is the status of the error
     kernel: Exception | None = None
     product: Exception | None = None
     wrong: float = 0.0
@@ -68,7 +68,13 @@ class Machine:
 class Device:
     def __init__(self, index, capability):
         self.id = index
-        self.compute_capability = capability
+        self.capability = capability
+
+    @property
+    def compute_capability(self):
+        if isinstance(self.capability, int):
+            raise CUDARuntimeError(self.capability)
+        return self.capability
 
     def __enter__(self):
         return self
