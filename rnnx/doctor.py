@@ -1,5 +1,6 @@
 """Which backends work on this machine, and what keeps the others from it: found out by running something."""
 
+import math
 import os
 import platform
 from collections.abc import Callable, Iterable, Iterator
@@ -119,6 +120,7 @@ class Examination:
             finding["works"] = each.works
             for test, result in zip(finding["tests"], each.tests, strict=True):
                 test["passed"] = result.passed
+                test["error"] = result.error if math.isfinite(result.error) else None  # JSON has no infinity
         return {"passed": not self.failed, "failed": list(self.failed)} | found
 
 
