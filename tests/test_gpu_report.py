@@ -54,8 +54,8 @@ def test_report_of_numpy(tmp_path):
         assert list(row) == ["cell", "T", "N", "D", "H", "dtype", "rnnx", "torch"]
         assert (row["torch"] is None) == bool(report["times"]["torch"]["absent"])
         for times in filter(None, (row["rnnx"], row["torch"])):
-            assert 0.0 < times["forward"]
-            assert 0.0 < times["forward_and_backward"]
+            assert times["forward"] > 0.0
+            assert times["forward_and_backward"] > 0.0
     assert "numpy: works\ntests: 2 passed, 0 failed, 1 skipped\n" in printed
     assert printed.endswith(f"Passed; the report is {tmp_path / 'report.json'}.\n")
 
