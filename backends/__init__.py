@@ -6,7 +6,7 @@ if __name__ != "rnnx.backends":
     )
 
 from rnnx.backends.base import Backend, BackendStatus
-from rnnx.backends.installed import installed
+from rnnx.backends.packages import installed
 from rnnx.backends.registry import (
     asarray,
     available_backends,

@@ -152,7 +152,7 @@ def _device_count(runtime: Any, cuda: int) -> int:
             "there is no NVIDIA driver here",
             'Install it (a container also needs --gpus all), or use set_backend("numpy").',
         )
-    if status == TOO_OLD:
+    if status == TOO_OLD and driver // 1000 < cuda:
         _refuse_driver(driver, cuda)
     if status == NO_DEVICE:
         hidden = _hidden(": CUDA_VISIBLE_DEVICES is {!r}")

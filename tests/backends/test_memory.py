@@ -16,11 +16,6 @@ def test_report_of_a_backend(backend):
     report = rnnx.memory_report()
     assert set(report) == set(backend.memory_report())  # the numbers move
     assert set(report) in ({"used", "held", "free", "total"}, {"free", "total"}, set())
-    assert all(isinstance(size, int) for size in report.values())
-    if report:
-        assert 0 <= report["free"] <= report["total"]
-    if "held" in report:
-        assert 0 <= report["used"] <= report["held"]
 
 
 def test_report_by_name():
