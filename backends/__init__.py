@@ -6,10 +6,12 @@ if __name__ != "rnnx.backends":
     )
 
 from rnnx.backends.base import Backend, BackendStatus
+from rnnx.backends.packages import installed
 from rnnx.backends.registry import (
     asarray,
     available_backends,
     get_backend,
+    memory_report,
     names,
     of,
     resolve,
@@ -24,6 +26,8 @@ __all__ = [
     "asarray",
     "available_backends",
     "get_backend",
+    "installed",
+    "memory_report",
     "names",
     "of",
     "resolve",

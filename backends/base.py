@@ -1,14 +1,15 @@
 """What a backend is: one library's arrays on one device, and how pointwise bodies and GEMMs run on them."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+import math
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from rnnx.backends import printing
-from rnnx.errors import DtypeError
+from rnnx.backends import memory, printing
+from rnnx.errors import DtypeError, MemoryLimitError
 from rnnx.typing import Array, Kernel, Namespace, Program
 
 Product = Callable[[Array, Array, Array], Array]
@@ -46,7 +47,11 @@ class Backend:
     autograd : bool
         Whether the library differentiates by itself (see `differentiate`), as an oracle for the gradient
         check.
+    kernels : str
+        How pointwise bodies run, in a few words.
     """
+
+    kernels: ClassVar[str] = "functions of the namespace"
 
     name: str
     xp: Namespace
@@ -104,6 +109,34 @@ class Backend:
     def memory_report(self) -> dict[str, int]:
         """Bytes ``used``, ``held``, ``free`` and ``total``, as far as the library tells."""
         return {}
+
+    def memory_asked(self, error: Exception) -> int | None:
+        """Bytes that could not be had, 0 if the error does not say; None if it is not about memory."""
+        if not isinstance(error, MemoryError) or isinstance(error, MemoryLimitError):
+            return None
+        shape, dtype = getattr(error, "shape", None), getattr(error, "dtype", None)  # NumPy's has them
+        return 0 if shape is None or dtype is None else math.prod(shape) * np.dtype(dtype).itemsize
+
+    def details(self) -> dict[str, str]:
+        """What the library tells of its device and of what it runs on: names and versions."""
+        return {}
+
+    @contextmanager
+    def computing(self, where: str, **sizes: int) -> Iterator[None]:
+        """`untracked`, and where memory runs out, an error with these sizes, of the function of that name.
+
+        Raises
+        ------
+        MemoryLimitError
+        """
+        try:
+            with self.untracked():
+                yield
+        except Exception as error:
+            asked = self.memory_asked(error)
+            if asked is None:
+                raise
+            raise memory.limit_error(where, str(self), asked, self.memory_report(), sizes) from error
 
     def untracked(self) -> AbstractContextManager[Any]:
         """`placed`, and the library records nothing for a differentiation of its own."""

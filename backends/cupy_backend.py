@@ -1,5 +1,6 @@
 """CuPy on a CUDA device: a pointwise body is one kernel launch, a product one call of cuBLAS."""
 
+import re
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,9 @@ cupy_diagnosis.require_one_wheel()  # before the import, which only warns of a s
 import array_api_compat.cupy as xp  # noqa: E402
 import cupy  # noqa: E402
 
+NO_MEMORY = {"CUDARuntimeError": 2, "CUDADriverError": 2, "CUBLASError": 3}
+"""Status by the class of CuPy's errors about memory that do not come from its pool."""
+
 
 @dataclass(frozen=True)
 class CupyBackend(Backend):
@@ -24,6 +28,8 @@ class CupyBackend(Backend):
     CuPy makes results on the thread's current device, so a method that makes arrays switches to its own. What
     `kernel`, `matmul` and `matmul_add` return runs inside `untracked`, which switches once per sequence.
     """
+
+    kernels = "one CuPy ElementwiseKernel per body"
 
     def holds(self, x: Any) -> bool:
         return isinstance(x, cupy.ndarray) and x.device.id == self.device.id
@@ -53,7 +59,21 @@ class CupyBackend(Backend):
         pool = cupy.get_default_memory_pool()
         with self.device:
             free, total = cupy.cuda.runtime.memGetInfo()
-            return {"used": pool.used_bytes(), "held": pool.total_bytes(), "free": free, "total": total}
+            used, held, limit = pool.used_bytes(), pool.total_bytes(), pool.get_limit()
+        if limit:  # of CUPY_GPU_MEMORY_LIMIT, or set by the program
+            free, total = min(free, max(limit - held, 0)), min(total, limit)
+        return {"used": used, "held": held, "free": free, "total": total}
+
+    def memory_asked(self, error: Exception) -> int | None:
+        if getattr(error, "status", None) == NO_MEMORY.get(type(error).__name__, -1):
+            return 0
+        found = re.match(r"Out of memory allocating ([\d,]+) bytes", str(error))
+        if isinstance(error, cupy.cuda.memory.OutOfMemoryError) and found:
+            return int(found[1].replace(",", ""))
+        return super().memory_asked(error)
+
+    def details(self) -> dict[str, str]:
+        return cupy_diagnosis.details(cupy, self.device.id)
 
     def placed(self) -> AbstractContextManager[Any]:
         switched: AbstractContextManager[Any] = self.device

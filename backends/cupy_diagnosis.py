@@ -6,7 +6,9 @@ compiler or cuBLAS fails only at the first kernel or product. So all of it is tr
 
 import importlib
 import os
+import re
 from importlib import metadata
+from pathlib import Path
 from typing import Any, NoReturn
 
 from rnnx.backends.registry import first_line
@@ -23,6 +25,8 @@ CAPABILITY = {12: (5, 0), 13: (7, 5)}
 
 TOO_OLD, NO_DEVICE = 35, 100
 """cudaErrorInsufficientDriver, also where there is no driver at all; cudaErrorNoDevice."""
+
+DRIVER_FILE = Path("/proc/driver/nvidia/version")
 
 STATUS = {
     3: (
@@ -78,6 +82,34 @@ def require_device(cupy: Any, index: int) -> None:
     _require_self_test(cupy, index)
 
 
+def details(cupy: Any, index: int) -> dict[str, str]:
+    """Names and versions of a device that works, and of what CuPy runs on."""
+    runtime = cupy.cuda.runtime
+    digits = cupy.cuda.Device(index).compute_capability
+    found = {
+        "name": runtime.getDeviceProperties(index)["name"].decode(),
+        "compute capability": f"{digits[:-1]}.{digits[-1]}",
+        "NVIDIA driver": _driver_release(),
+        "CUDA of the driver": _cuda_version(runtime.driverGetVersion()),
+        "CUDA of CuPy": _cuda_version(runtime.runtimeGetVersion()),
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def _cuda_version(number: int) -> str:
+    return f"{number // 1000}.{number % 1000 // 10}"
+
+
+def _driver_release() -> str:
+    """Version of the kernel module, such as 580.65.06, which CUDA itself does not tell; empty if unknown."""
+    try:
+        text = DRIVER_FILE.read_text("utf-8", errors="replace")
+    except OSError:
+        return ""
+    release = re.search(r"Kernel Module.*?\s(\d+(?:\.\d+)+)\s", text)
+    return release[1] if release else ""
+
+
 def _refuse(problem: str, hint: str) -> NoReturn:
     raise BackendError(f"cupy cannot be used: {problem}.", hint)
 
@@ -120,7 +152,7 @@ def _device_count(runtime: Any, cuda: int) -> int:
             "there is no NVIDIA driver here",
             'Install it (a container also needs --gpus all), or use set_backend("numpy").',
         )
-    if status == TOO_OLD:
+    if status == TOO_OLD and driver // 1000 < cuda:
         _refuse_driver(driver, cuda)
     if status == NO_DEVICE:
         hidden = _hidden(": CUDA_VISIBLE_DEVICES is {!r}")
@@ -129,6 +161,10 @@ def _device_count(runtime: Any, cuda: int) -> int:
             f"the NVIDIA driver shows no CUDA device{hidden}",
             f'Run: {command}; or use set_backend("numpy").',
         )
+    _refuse_status(status, text)
+
+
+def _refuse_status(status: int, text: str) -> NoReturn:
     unknown = f"CUDA reports {text}", "Run nvidia-smi for the state of the driver."
     problem, hint = STATUS.get(status, unknown)
     _refuse(f"{problem} (CUDA status {status})", hint)
@@ -139,7 +175,7 @@ def _refuse_driver(driver: int, cuda: int) -> NoReturn:
     if cuda == 13 and driver >= 12000:
         installed = " ".join(_installed_wheels())
         hint = f"{hint[:-1]}, or run: pip uninstall -y {installed}; {_install(12)}."
-    supported = f"{driver // 1000}.{driver % 1000 // 10}"
+    supported = _cuda_version(driver)
     _refuse(f"the NVIDIA driver is too old: it knows CUDA {supported}, and this CuPy needs CUDA {cuda}", hint)
 
 
@@ -163,7 +199,10 @@ def _require_libraries(cuda: int) -> None:
 
 
 def _require_capability(cupy: Any, index: int, cuda: int) -> None:
-    digits = cupy.cuda.Device(index).compute_capability
+    try:
+        digits = cupy.cuda.Device(index).compute_capability
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        _refuse_status(error.status, first_line(error))
     found, needed = (int(digits[:-1]), int(digits[-1])), CAPABILITY.get(cuda, (0, 0))
     if found < needed:
         _refuse(

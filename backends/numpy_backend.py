@@ -6,7 +6,7 @@ from typing import Any
 import array_api_compat.numpy as xp
 import numpy as np
 
-from rnnx.backends import printing
+from rnnx.backends import memory, printing
 from rnnx.backends.base import Backend, Product
 from rnnx.errors import BackendError
 from rnnx.typing import Array, Kernel, Program
@@ -15,6 +15,8 @@ from rnnx.typing import Array, Kernel, Program
 @dataclass(frozen=True)
 class NumpyBackend(Backend):
     """Pointwise bodies as ufunc calls with ``out=``; scratch rows live as long as the bound kernel."""
+
+    kernels = "NumPy ufuncs with out="
 
     def holds(self, x: Any) -> bool:
         return isinstance(x, np.ndarray | np.generic)
@@ -25,6 +27,13 @@ class NumpyBackend(Backend):
     def freeze(self, x: Array) -> Array:
         x.flags.writeable = False
         return x
+
+    def memory_report(self) -> dict[str, int]:
+        return memory.host()
+
+    def details(self) -> dict[str, str]:
+        blas = np.show_config(mode="dicts").get("Build Dependencies", {}).get("blas", {})
+        return {"BLAS": f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip()}
 
     def kernel(self, program: Program, shape: tuple[int, ...], dtype: Any) -> Kernel:
         make, rows = printing.in_place_maker(program, np)

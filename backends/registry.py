@@ -112,15 +112,40 @@ def _status(name: str) -> BackendStatus:
         backend = resolve(name)
     except BackendError as error:
         return BackendStatus(False, error.problem, error.hint)
-    return BackendStatus(True, f"{_library_and_version(name)} on {backend.device}", "")
+    return BackendStatus(True, f"{library_and_version(name)} on {backend.device}", "")
 
 
-def _library_and_version(name: str) -> str:
+def library_and_version(name: str) -> str:
+    """Library of a backend that has been made, such as ``CuPy 14.2.0``."""
+    name = name.partition(":")[0]
     if name not in LABELS:
         return name
     module = next(module for module, kind in LIBRARIES.items() if kind == name)
     version = sys.modules[module].__version__
     return f"{LABELS[name]} {version.partition('+')[0]}"
+
+
+def memory_report(backend: str | Backend | None = None) -> dict[str, int]:
+    """Memory of one backend's device.
+
+    Parameters
+    ----------
+    backend : str or Backend, optional
+        The default backend if not given.
+
+    Returns
+    -------
+    dict of str to int
+        Bytes, as far as the library tells: ``used`` by arrays, ``held`` by the library's pool (what is used,
+        and what is kept for later arrays), ``free`` on the device outside of the pool, and ``total``. On a
+        GPU all four; on a CPU under Linux ``free`` and ``total`` of the machine, else an empty dict.
+
+    Raises
+    ------
+    BackendError
+        The backend is unknown or cannot be used here.
+    """
+    return (get_backend() if backend is None else resolve(backend)).memory_report()
 
 
 def asarray(values: Any, dtype: Any = None) -> Array:

@@ -1,5 +1,6 @@
 """PyTorch tensors: one more library, and autograd as an independent oracle for the hand-written gradients."""
 
+import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -9,14 +10,20 @@ import array_api_compat.torch as xp
 import numpy as np
 import torch
 
+from rnnx.backends import memory
 from rnnx.backends.base import Backend, Product
 from rnnx.errors import BackendError
 from rnnx.typing import Array
+
+NO_MEMORY = re.compile("out of memory|can't allocate memory")
+"""In the text of a RuntimeError; only on CUDA does PyTorch have a class for it."""
 
 
 @dataclass(frozen=True)
 class TorchBackend(Backend):
     """Tensors on one device; the hand-written passes run without autograd."""
+
+    kernels = "functions of PyTorch, one call per operation"
 
     def holds(self, x: Any) -> bool:
         return isinstance(x, torch.Tensor) and x.device == self.device
@@ -35,11 +42,29 @@ class TorchBackend(Backend):
             torch.accelerator.synchronize(self.device)
 
     def memory_report(self) -> dict[str, int]:
+        if self.device.type == "cpu":
+            return memory.host()
         if self.device.type != "cuda":
             return {}
         free, total = torch.cuda.mem_get_info(self.device)
         held = torch.cuda.memory_reserved(self.device)
         return {"used": torch.cuda.memory_allocated(self.device), "held": held, "free": free, "total": total}
+
+    def memory_asked(self, error: Exception) -> int | None:
+        if not isinstance(error, RuntimeError) or not NO_MEMORY.search(str(error)):
+            return super().memory_asked(error)
+        found = re.search(r"tried to allocate ([\d.]+) (bytes|[KMGT]iB)", str(error), re.IGNORECASE)
+        return round(float(found[1]) * memory.UNITS[found[2]]) if found else 0
+
+    def details(self) -> dict[str, str]:
+        if self.device.type != "cuda":
+            return {"threads": str(torch.get_num_threads())}
+        properties = torch.cuda.get_device_properties(self.device)
+        return {
+            "name": properties.name,
+            "compute capability": f"{properties.major}.{properties.minor}",
+            "CUDA runtime": str(torch.version.cuda),
+        }
 
     def untracked(self) -> AbstractContextManager[Any]:
         context: AbstractContextManager[Any] = torch.no_grad()

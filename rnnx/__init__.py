@@ -18,12 +18,13 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "rnnx.backends": (
-        "Backend BackendStatus asarray available_backends get_backend set_backend to_numpy use_backend"
+        "Backend BackendStatus asarray available_backends get_backend memory_report set_backend to_numpy "
+        "use_backend"
     ),
     "rnnx.cells": "GRU GRUState LSTM LSTMState REGISTRY RNN RNNState",
     "rnnx.errors": (
-        "BackendError DataError DtypeError MixedArraysError OptionError RnnxError ShapeError TapeConsumed "
-        "TrainingError"
+        "BackendError DataError DtypeError MemoryLimitError MixedArraysError OptionError RnnxError "
+        "ShapeError TapeConsumed TrainingError"
     ),
     "rnnx.gradient_check": "GradientReport gradcheck",
     "rnnx.layers": "Dropout Embedding Linear",

@@ -4,6 +4,8 @@ Each derives from `RnnxError` and from the built-in error that a caller would ca
 library.
 """
 
+from collections.abc import Mapping
+
 
 class RnnxError(Exception):
     """Base of every error that the library raises on purpose.
@@ -40,6 +42,36 @@ class MixedArraysError(RnnxError, TypeError):
 
 class BackendError(RnnxError, RuntimeError):
     """A backend that is unknown or cannot be used here."""
+
+
+class MemoryLimitError(RnnxError, MemoryError):
+    """Arrays that do not fit into the memory of their device.
+
+    Parameters
+    ----------
+    problem, hint : str
+    asked : int
+        Bytes of the array that could not be made; 0 if the library did not say.
+    free, total : int or None
+        Bytes of the device, when the error was raised; None if the library does not tell.
+    sizes : mapping of str to int, optional
+        Those of the call, by their names: T, N, D, H.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        hint: str = "",
+        asked: int = 0,
+        free: int | None = None,
+        total: int | None = None,
+        sizes: Mapping[str, int] | None = None,
+    ) -> None:
+        super().__init__(problem, hint)
+        self.asked = asked
+        self.free = free
+        self.total = total
+        self.sizes = dict(sizes or {})
 
 
 class TapeConsumed(RnnxError, RuntimeError):

@@ -107,7 +107,7 @@ class Linear:
         checks.dtype(where, "x", x, dtype)
         leading = tuple(x.shape[:-1])
         # One matrix: a product of stacked matrices runs one GEMM for each of them.
-        with backend.untracked():
+        with backend.computing(where, rows=prod(leading), D=self.input_size, O=self.output_size):
             rows = backend.xp.reshape(x, (prod(leading), self.input_size))
             y = rows @ params["W"]
             y += params["b"]
@@ -134,11 +134,11 @@ class Linear:
         ------
         ShapeError, DtypeError, MixedArraysError
         """
-        xp = tape.backend.xp
+        where, xp, count = "Linear.backward", tape.backend.xp, tape.rows.shape[0]
         expected = (*tape.shape, self.output_size)
-        checks.gradient("Linear.backward", tape.backend, "dy", dy, expected, tape.rows.dtype)
-        with tape.backend.untracked():
-            dy = xp.reshape(dy, (tape.rows.shape[0], self.output_size))
+        checks.gradient(where, tape.backend, "dy", dy, expected, tape.rows.dtype)
+        with tape.backend.computing(where, rows=count, D=self.input_size, O=self.output_size):
+            dy = xp.reshape(dy, (count, self.output_size))
             dx = xp.reshape(dy @ tape.W.T, (*tape.shape, self.input_size))
             return dx, {"W": tape.rows.T @ dy, "b": xp.sum(dy, axis=0)}
 
@@ -206,7 +206,7 @@ class Embedding:
         dtype = checks.parameters(where, backend, params, self.param_shapes)
         ids = checks.on_host(where, "ids", ids, "integers")
         ids = checks.ids(where, "ids", ids, self.vocabulary_size)
-        with backend.untracked():
+        with backend.computing(where, ids=ids.size, E=self.embedding_size):
             flat = backend.asarray(ids.reshape(-1))
             rows = backend.xp.take(params["W"], flat, axis=0)
             x = backend.xp.reshape(rows, (*ids.shape, self.embedding_size))

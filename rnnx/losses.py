@@ -1,5 +1,6 @@
 """Losses with their gradients: each function returns ``(loss, gradient)`` and copies nothing to the host."""
 
+from math import prod
 from typing import Any, Literal
 
 import numpy as np
@@ -33,7 +34,7 @@ def half_squared_error(y: Array, target: Array) -> tuple[Array, Array]:
     checks.shape(where, "target", target, tuple(y.shape))
     checks.dtype(where, "target", target, y.dtype)
     checks.floating(where, "y", backend.xp, y.dtype)
-    with backend.untracked():
+    with backend.computing(where, numbers=prod(y.shape)):
         dy = y - target
         return 0.5 * backend.xp.sum(dy * dy), dy
 
@@ -100,7 +101,7 @@ def softmax_cross_entropy(
     scale = 1.0 / count if reduction == "mean" else 1.0
 
     xp = backend.xp
-    with backend.untracked():
+    with backend.computing(where, positions=targets.size, V=V):
         weight: Any = scale
         if mask is not None:
             # A weight of 0 alone would let the inf and nan of padding through, as nan.

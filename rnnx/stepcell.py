@@ -159,7 +159,7 @@ class StepCell(ABC):
         ShapeError, DtypeError, MixedArraysError
         """
         backend = checks.call(self, "forward", params, x, ("T", "N", self.input_size), state)
-        with backend.untracked():
+        with backend.computing(f"{type(self).__name__}.forward", **self._sizes(x)):
             if training:
                 return scan.forward_with_tape(self, backend, params, x, state)
             return scan.forward_in_chunks(self, backend, params, x, state)
@@ -207,8 +207,12 @@ class StepCell(ABC):
             )
         checks.upstream(self, tape, dy, dstate)
         tape.consumed = True
-        with tape.backend.untracked():
+        with tape.backend.computing(f"{type(self).__name__}.backward", **self._sizes(tape.x)):
             return scan.backward(self, tape, dy, dstate)
+
+    def _sizes(self, x: Array) -> dict[str, int]:
+        T, N, D = x.shape
+        return {"T": T, "N": N, "D": D, "H": self.hidden_size}
 
     def step(self, params: Params, x: Array, state: State = None) -> tuple[Array, State]:
         """Run one step, for streaming and sampling.

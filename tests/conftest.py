@@ -16,9 +16,9 @@ import pytest
 from rnnx import backends
 from rnnx.errors import BackendError
 from support.readonly import READ_ONLY
+from support.required import REQUIRED
 
 NAMES = ("numpy", "numpy-readonly", "strict", "torch", "cupy")
-REQUIRED = tuple(filter(None, os.environ.get("RNNX_REQUIRE_BACKENDS", "").replace(" ", "").split(",")))
 
 _ran: Counter[str] = Counter()
 _absent: dict[str, str] = {}

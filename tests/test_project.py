@@ -27,7 +27,7 @@ FLOORS = (
     {"stepcell"},
     {"cells"},
     {"layers", "losses", "optim"},
-    {"gradient_check"},
+    {"doctor", "gradient_check"},
     {"charlm", "interop", "notebooks"},
     {"rnnx"},
     {"cli"},

@@ -8,10 +8,13 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from rnnx import __version__
+from rnnx.cli.doctor import doctor
 from rnnx.cli.gradcheck import gradcheck
 from rnnx.cli.sample import sample
 from rnnx.cli.train import train
-from rnnx.errors import RnnxError
+from rnnx.errors import MemoryLimitError, RnnxError
+
+MEMORY_HINT = "Lower --hidden, --embedding, --batch or --window."
 
 
 class Commands(TyperGroup):
@@ -20,6 +23,8 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
+        except MemoryLimitError as error:  # its hint names the sizes of a call, not the options
+            complain(error.problem, MEMORY_HINT)
         except RnnxError as error:
             complain(error.problem, error.hint)
         except BrokenPipeError:  # the reader, such as head, has gone: Typer ends quietly
@@ -31,10 +36,7 @@ class Commands(TyperGroup):
                 "Check the disk's space and the permissions.",
             )
         except MemoryError as error:
-            complain(
-                f"There is not enough memory. {error}".strip(),
-                "Lower --hidden, --embedding, --batch or --window.",
-            )
+            complain(f"There is not enough memory. {error}".strip(), MEMORY_HINT)
         raise typer.Exit(1)
 
 
@@ -48,13 +50,14 @@ app = typer.Typer(
 app.command()(train)
 app.command()(sample)
 app.command()(gradcheck)
+app.command()(doctor)
 
 
 @app.callback(invoke_without_command=True)
 def root(
     ctx: typer.Context, version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False
 ) -> None:
-    """Recurrent cells with proven gradients: train a character model, sample from it, check gradients."""
+    """Recurrent cells with proven gradients: train a character model, sample; check gradients, devices."""
     if version:
         typer.echo(f"rnnx {__version__}")
     elif ctx.invoked_subcommand is None:

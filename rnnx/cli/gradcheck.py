@@ -1,7 +1,6 @@
 """The command ``rnnx gradcheck``: every gradient of the library, on the backends that are present."""
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +12,7 @@ from rnnx import __version__, backends
 from rnnx.cells import REGISTRY
 from rnnx.charlm.files import write_atomically
 from rnnx.cli.paths import path
+from rnnx.cli.required import required_backends
 from rnnx.errors import BackendError, OptionError
 from rnnx.gradient_check.check import check
 from rnnx.gradient_check.layers import LAYERS
@@ -59,7 +59,7 @@ def gradcheck(
         if name not in REGISTRY and name not in LAYERS:
             raise OptionError(f"There is no cell {name!r}.", f"Known are {', '.join([*REGISTRY, *LAYERS])}.")
     present, absent = _backends(backend)
-    required = _required()
+    required = required_backends()
     console = Console()
     report = GradientReport(())
     for where in present:
@@ -87,17 +87,6 @@ def gradcheck(
     failed = len(report.failures)
     console.print(f"{len(report.rows) - failed} comparisons agree, {failed} differ.", highlight=False)
     raise typer.Exit(0 if report.passed and not missing else 1)
-
-
-def _required() -> set[str]:
-    """Backends that must not be missing, from the environment."""
-    required = {name.strip() for name in os.environ.get("RNNX_REQUIRE_BACKENDS", "").split(",")} - {""}
-    unknown = sorted(required - {*backends.names(), "numpy-readonly"})
-    if unknown:
-        raise OptionError(
-            f"RNNX_REQUIRE_BACKENDS names {', '.join(unknown)}.", f"Known are {', '.join(backends.names())}."
-        )
-    return required
 
 
 def _backends(name: str) -> tuple[list[backends.Backend], dict[str, str]]:

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from math import prod
 from typing import Any, ClassVar
 
 from rnnx import backends, checks
@@ -128,7 +129,7 @@ class Optimizer(ABC):
         after: list[dict[str, Array]] = [
             {} for _ in self.State._fields
         ]  # of the parameters, then the moments
-        with backend.untracked():
+        with backend.computing(where, parameters=sum(prod(p.shape) for p in params.values())):
             kernel = backend.functional_kernel(self.body.program)
             for name, p in params.items():
                 result = kernel(p, *[moment[name] for moment in moments.values()], grads[name], *scalars)

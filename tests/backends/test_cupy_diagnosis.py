@@ -2,56 +2,30 @@
 
 import importlib
 import sys
-from importlib import metadata
 
 import pytest
+from typer.testing import CliRunner
 
 import rnnx
 from rnnx.backends import registry
+from rnnx.cli.app import app
 from rnnx.errors import BackendError
-from support.cupy_stub import CompileException, Machine, stubs_of
+from support.cupy_stub import CompileException, Machine
 
-OWN = ("rnnx.backends.cupy_backend", "rnnx.backends.cupy_diagnosis")
-LIBRARY = ("cupy", "array_api_compat.cupy", "cuda", "cuda.pathfinder")
 UNUSABLE = "cupy cannot be used: "
 
 
-@pytest.fixture
-def put(monkeypatch):
-    """A function that puts a machine in place of this one."""
-
-    def forget():
-        for name in (*OWN, *LIBRARY):
-            sys.modules.pop(name, None)
-
-    before = {name: sys.modules[name] for name in (*OWN, *LIBRARY) if name in sys.modules}
-    monkeypatch.setattr(registry, "_made", {})
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    forget()
-
-    def put_machine(machine, **modules):
-        forget()
-
-        def distribution(name):
-            if name not in machine.wheels:
-                raise metadata.PackageNotFoundError(name)
-
-        monkeypatch.setattr(metadata, "distribution", distribution)
-        sys.modules.update(stubs_of(machine) | modules)
-
-    yield put_machine
-    forget()
-    sys.modules.update(before)
-
-
 def check_refusal(problem, hint, name="cupy"):
-    """The name is refused so, the default stays what it was, and the list of backends says the same."""
+    """The name is refused so, the default stays what it was, and the list of backends and doctor say it."""
     before = rnnx.get_backend()
     with pytest.raises(BackendError) as caught:
         rnnx.set_backend(name)
     assert (caught.value.problem, caught.value.hint) == (problem, hint)
     assert str(caught.value) == f"{problem} {hint}"
     assert rnnx.get_backend() is before
+    result = CliRunner().invoke(app, ["doctor", "--backend", name])
+    assert result.exit_code == 1
+    assert f"  problem            {problem}\n  remedy             {hint}\n" in result.stdout
     if name == "cupy":
         assert rnnx.available_backends()["cupy"] == (False, problem, hint)
 
@@ -124,6 +98,11 @@ SITUATIONS = {
         " (CUDA status 3).",
         'Start worker processes with multiprocessing.set_start_method("spawn"), or reboot.',
     ),
+    "driver that is not whole": (
+        Machine(driver=13000, status=35),
+        "CUDA reports cudaErrorOfStatus35: what CUDA says (CUDA status 35).",
+        "Run nvidia-smi for the state of the driver.",
+    ),
     "any other status": (
         Machine(status=46),
         "CUDA reports cudaErrorOfStatus46: what CUDA says (CUDA status 46).",
@@ -148,6 +127,11 @@ SITUATIONS = {
         Machine(capability="61"),
         "device 0 has compute capability 6.1, and CUDA 13 needs at least 7.5.",
         'Run: pip uninstall -y cupy-cuda13x; pip install "rnnx[cuda12]".',
+    ),
+    "device that does not answer": (
+        Machine(capability=802),
+        "CUDA reports cudaErrorOfStatus802: what CUDA says (CUDA status 802).",
+        "Run nvidia-smi for the state of the driver.",
     ),
     "first kernel fails": (
         Machine(kernel=CompileException("\n=====\nnvrtc: error: no such file.\nmore\n")),

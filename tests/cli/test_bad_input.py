@@ -258,3 +258,11 @@ def test_a_real_ctrl_c(here):
         "model.safetensors",
     ]
     assert len(rnnx("sample", "run").stdout.splitlines()) == 10
+
+
+def test_too_little_memory_in_a_pass(here, names, monkeypatch):
+    def none(*args, **kwargs):
+        raise MemoryError
+
+    monkeypatch.setattr("rnnx.GRU.project", none)
+    refused(rnnx("train", names, *SMALL), "GRU.forward: memory ran out", "Lower --hidden")

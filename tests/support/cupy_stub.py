@@ -20,6 +20,10 @@ class CompileException(Exception):
     pass
 
 
+class OutOfMemoryError(MemoryError):
+    pass
+
+
 @dataclass
 class Machine:
     """What CuPy would meet; by default all is well."""
@@ -31,10 +35,15 @@ class Machine:
     devices: int = 1
     libraries: tuple = ("nvrtc", "cublas")
     headers: str | None = "/usr/include"
-    capability: str = "90"
+    capability: str | int = "90"  # a number is the status of the error
     kernel: Exception | None = None
     product: Exception | None = None
     wrong: float = 0.0
+    free: int = 2**30
+    total: int = 2**30
+    used: int = 0
+    held: int = 0
+    limit: int = 0
 
     def device_count(self):
         if self.status:
@@ -59,13 +68,29 @@ class Machine:
 class Device:
     def __init__(self, index, capability):
         self.id = index
-        self.compute_capability = capability
+        self.capability = capability
+
+    @property
+    def compute_capability(self):
+        if isinstance(self.capability, int):
+            raise CUDARuntimeError(self.capability)
+        return self.capability
 
     def __enter__(self):
         return self
 
     def __exit__(self, *error):
         pass
+
+
+class ndarray:
+    """No more of an array than what tells where it is."""
+
+    __module__ = "cupy"
+
+    def __init__(self, shape, device):
+        self.shape, self.ndim, self.dtype = shape, len(shape), np.dtype("float32")
+        self.device = Device(device, "90")
 
 
 def module(name, **content):
@@ -81,10 +106,25 @@ def stubs_of(machine):
         runtimeGetVersion=lambda: 1000 * machine.cuda + 20,
         driverGetVersion=lambda: machine.driver,
         getDeviceCount=machine.device_count,
+        memGetInfo=lambda: (machine.free, machine.total),
     )
-    cuda = SimpleNamespace(runtime=runtime, Device=lambda index: Device(index, machine.capability))
+    cuda = SimpleNamespace(
+        runtime=runtime,
+        memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
+        Device=lambda index: Device(index, machine.capability),
+    )
+    pool = SimpleNamespace(
+        used_bytes=lambda: machine.used, total_bytes=lambda: machine.held, get_limit=lambda: machine.limit
+    )
     cupy = module(
-        "cupy", __version__="14.2.0", cuda=cuda, ones=machine.ones, matmul=machine.matmul, asnumpy=np.asarray
+        "cupy",
+        __version__="14.2.0",
+        cuda=cuda,
+        ones=machine.ones,
+        matmul=machine.matmul,
+        asnumpy=np.asarray,
+        ndarray=ndarray,
+        get_default_memory_pool=lambda: pool,
     )
     pathfinder = module(
         "cuda.pathfinder",

@@ -1,0 +1,43 @@
+"""A stub of CuPy in place of CuPy: a machine in any state, also a broken one."""
+
+import sys
+from importlib import metadata
+from types import SimpleNamespace
+
+import pytest
+
+from rnnx.backends import registry
+from support.cupy_stub import stubs_of
+
+OWN = ("rnnx.backends.cupy_backend", "rnnx.backends.cupy_diagnosis")
+LIBRARY = ("cupy", "array_api_compat.cupy", "cuda", "cuda.pathfinder")
+
+
+@pytest.fixture
+def put(monkeypatch):
+    """A function that puts a machine in place of this one."""
+
+    def forget():
+        for name in (*OWN, *LIBRARY):
+            sys.modules.pop(name, None)
+
+    before = {name: sys.modules[name] for name in (*OWN, *LIBRARY) if name in sys.modules}
+    monkeypatch.setattr(registry, "_made", {})
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.delenv("RNNX_REQUIRE_BACKENDS", raising=False)
+    forget()
+
+    def put_machine(machine, **modules):
+        forget()
+
+        def distribution(name):
+            if name not in machine.wheels:
+                raise metadata.PackageNotFoundError(name)
+            return SimpleNamespace(version="14.2.0")
+
+        monkeypatch.setattr(metadata, "distribution", distribution)
+        sys.modules.update(stubs_of(machine) | modules)
+
+    yield put_machine
+    forget()
+    sys.modules.update(before)
