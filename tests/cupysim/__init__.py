@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from cupysim import capsules, cublas, machine_library, nvrtc
 from cupysim.machine_library import cache_folder, counters, reset_counters, trace
 from cupysim.nvrtc import programs
-from cupysim.requirements import SimulatorError, require_all
+from cupysim.requirements import SimulatorError, require_all, require_wheel
 
 __all__ = [
     "SimulatorError",
@@ -25,6 +25,7 @@ __all__ = [
     "replaced",
     "reset_counters",
     "trace",
+    "version",
 ]
 
 replaced: list[str] = []
@@ -43,6 +44,11 @@ _settings = {
 def installed() -> bool:
     """Whether CuPy runs on the simulator in this process."""
     return machine_library.library is not None
+
+
+def version() -> str:
+    """The version of CuPy that runs on the simulator."""
+    return require_wheel()
 
 
 def install(pool: bool = True, lazy: bool = False, redzone: int = 256, poison: bool = True) -> None:
