@@ -35,8 +35,8 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rnnx-cupysim"
 
 
-def compile_library(command: list[str], target: Path) -> None:
-    """Run g++; the target appears whole or not at all, also where two processes make the same one.
+def compile_library(command: list[str], target: Path, source: str = "") -> None:
+    """Run g++, which may read the source from its standard input; the target appears whole or not at all, also where two processes make the same one.
 
     Raises
     ------
@@ -46,7 +46,7 @@ def compile_library(command: list[str], target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         made = Path(scratch, target.name)
-        run = subprocess.run([COMPILER, *command, "-o", str(made)], capture_output=True, text=True)
+        run = subprocess.run([COMPILER, *command, "-o", str(made)], capture_output=True, input=source, text=True)
         if run.returncode:
             raise SimulatorError(run.stderr)
         os.replace(made, target)

@@ -7,6 +7,7 @@
 #include "../machine/launch.h"
 
 #ifdef CUPYSIM_BARRIERS
+#include <setjmp.h>
 #include <ucontext.h>
 #endif
 
@@ -36,7 +37,9 @@ static const char *run_block(const Launch &launch, Body body, size_t threads) {
 enum State { READY, AT_BLOCK_BARRIER, AT_WARP_BARRIER, DONE };
 
 struct Fiber {
-    ucontext_t context;
+    ucontext_t entry;           // where it starts
+    jmp_buf place;              // where it waits
+    bool started;
     uint3 index;                // threadIdx
     unsigned number;            // threadIdx, counted through
     State state;
@@ -48,14 +51,24 @@ struct Fiber {
 static Fiber fibers[MAX_THREADS];
 static unsigned fiber_count = 0;
 static Fiber *current = nullptr;
-static ucontext_t scheduler;
+static jmp_buf scheduler;
 static Body fiber_body;
 static void **fiber_arguments;
 static int votes = 0, counted_votes = 0;   // of __syncthreads_or and its kin, before and after the barrier
 
-static inline void wait_at(State barrier) {
+// A start goes through setcontext, since it changes stacks; all later switches through longjmp, since setcontext asks
+// the kernel for the signal mask each time.
+static __attribute__((noinline)) void resume(Fiber *fiber) {
+    current = fiber;
+    threadIdx = fiber->index;
+    if (_setjmp(scheduler)) return;
+    if (fiber->started) _longjmp(fiber->place, 1);
+    fiber->started = true;
+    setcontext(&fiber->entry);
+}
+static __attribute__((noinline)) void wait_at(State barrier) {
     current->state = barrier;
-    swapcontext(&current->context, &scheduler);
+    if (!_setjmp(current->place)) _longjmp(scheduler, 1);
 }
 static inline void block_barrier(int site) {
     current->site = site;
@@ -95,11 +108,12 @@ static void start_fibers(const Launch &launch, Body body) {
         fiber.index = position(i, launch.block);
         fiber.number = i;
         fiber.state = READY;
-        getcontext(&fiber.context);
-        fiber.context.uc_stack.ss_sp = launch.stacks + i * STACK_BYTES;
-        fiber.context.uc_stack.ss_size = STACK_BYTES;
-        fiber.context.uc_link = nullptr;
-        makecontext(&fiber.context, fiber_main, 0);
+        fiber.started = false;
+        getcontext(&fiber.entry);
+        fiber.entry.uc_stack.ss_sp = launch.stacks + i * STACK_BYTES;
+        fiber.entry.uc_stack.ss_size = STACK_BYTES;
+        fiber.entry.uc_link = nullptr;
+        makecontext(&fiber.entry, fiber_main, 0);
     }
 }
 
@@ -143,11 +157,7 @@ static const char *run_block(const Launch &launch, Body body, size_t threads) {
         unsigned done = 0;
         for (unsigned turn = 0; turn < fiber_count; turn++) {
             Fiber &fiber = fibers[launch.reverse ? fiber_count - 1 - turn : turn];
-            if (fiber.state == READY) {
-                current = &fiber;
-                threadIdx = fiber.index;
-                swapcontext(&scheduler, &fiber.context);
-            }
+            if (fiber.state == READY) resume(&fiber);
             done += fiber.state == DONE;
         }
         if (done == fiber_count) return nullptr;
