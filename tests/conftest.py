@@ -1,8 +1,8 @@
 """One fixture runs a test on every backend that is present; the summary names those that ran and those that
 did not.
 
-``RNNX_REQUIRE_BACKENDS=numpy,torch`` turns a missing one of those into a failure. ``RNNX_CUPYSIM=1`` runs CuPy on a CPU
-(cupysim/README.md), and only the tests that then run on it.
+``RNNX_REQUIRE_BACKENDS=numpy,torch`` turns a missing one of those into a failure. ``RNNX_CUPYSIM=1`` runs
+CuPy on two simulated devices (cupysim/README.md), and of the tests only those that then run on it.
 """
 
 import os
@@ -12,10 +12,10 @@ os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")  #
 from collections import Counter
 from pathlib import Path
 
-import cupysim
 import numpy as np
 import pytest
 
+import cupysim
 from rnnx import backends
 from rnnx.errors import BackendError
 from support.readonly import READ_ONLY
@@ -31,6 +31,7 @@ SIMULATOR_TESTS = Path(cupysim.__file__).parent
 collect_ignore = [] if SIMULATED else [str(SIMULATOR_TESTS)]
 _no_simulator = ""
 if SIMULATED:
+    os.environ.setdefault("CUPYSIM_DEVICES", "2")
     try:
         cupysim.install()
     except cupysim.SimulatorError as error:

@@ -197,6 +197,7 @@ def test_every_decision_is_in_the_index() -> None:
         ("ruff", [".ci/run", ".pre-commit-config.yaml", "tox.ini"]),
         ("mypy", [".ci/run", ".pre-commit-config.yaml", "tox.ini"]),
         ("torch", [".ci/run", "tox.ini"]),
+        ("cupy-cuda13x", [".ci/run", "tox.ini", "tests/cupysim/README.md"]),
     ],
 )
 def test_pins_agree(package: str, files: list[str]) -> None:

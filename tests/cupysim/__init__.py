@@ -24,6 +24,7 @@ __all__ = [
     "programs",
     "replaced",
     "reset_counters",
+    "settings",
     "trace",
     "version",
 ]
@@ -39,6 +40,8 @@ _settings = {
     "redzone": 256,
     "capacity": 16 << 30,
 }
+FIXED = ("devices", "redzone")
+"""What cannot change: CuPy counts the devices once, and memory that is in use has its guarded zones."""
 
 
 def installed() -> bool:
@@ -65,8 +68,9 @@ def install(pool: bool = True, lazy: bool = False, redzone: int = 256, poison: b
     poison : bool
         Whether fresh memory is filled with ones, which are NaN in floats.
 
-    The environment says otherwise: ``CUPYSIM_POOL=0``, ``CUPYSIM_LAZY=1``, ``CUPYSIM_REVERSE=1`` (blocks and threads run
-    from the last to the first), ``CUPYSIM_DEVICES=2``, ``CUPYSIM_CACHE`` (a folder for what is compiled).
+    The environment says otherwise: ``CUPYSIM_POOL=0``, ``CUPYSIM_LAZY=1``, ``CUPYSIM_REVERSE=1`` (blocks and
+    threads run from the last to the first), ``CUPYSIM_DEVICES=2``, ``CUPYSIM_CACHE`` (a folder for what is
+    compiled).
 
     Raises
     ------
@@ -81,12 +85,11 @@ def install(pool: bool = True, lazy: bool = False, redzone: int = 256, poison: b
     os.environ["CUPY_ACCELERATORS"] = ""  # CUB and cuTENSOR are not simulated
     machine_library.load()
     _redirect()
+    _settings.update(devices=_device_count(), redzone=redzone)
     configure(
-        devices=int(os.environ.get("CUPYSIM_DEVICES") or 1),
         lazy=_switch("CUPYSIM_LAZY", lazy),
         reverse=_switch("CUPYSIM_REVERSE", False),
         poison=poison,
-        redzone=redzone,
     )
     _find_libraries()
     import cupy
@@ -95,20 +98,31 @@ def install(pool: bool = True, lazy: bool = False, redzone: int = 256, poison: b
         cupy.cuda.set_allocator(None)
 
 
-def configure(**settings: bool | int) -> None:
+def configure(**changed: bool | int) -> None:
     """Change settings of the machine while it runs.
 
     Parameters
     ----------
-    **settings
-        ``devices`` (at most 8), ``lazy``, ``reverse``, ``poison``, ``redzone`` (for memory that is allocated from now
-        on all the same; so change it only where there is none), ``capacity`` (bytes of memory of a device).
+    **changed
+        ``lazy``, ``reverse``, ``poison``, ``capacity`` (bytes of memory of each device).
     """
-    unknown = settings.keys() - _settings.keys()
+    unknown = changed.keys() - settings().keys()
     if unknown:
         raise SimulatorError(f"The CuPy simulator has no setting {', '.join(sorted(unknown))}.")
-    _settings.update(settings)
+    _settings.update(changed)
     machine_library.library.cupysim_configure(*(int(value) for value in _settings.values()))
+
+
+def settings() -> dict[str, bool | int]:
+    """The settings that `configure` takes."""
+    return {name: value for name, value in _settings.items() if name not in FIXED}
+
+
+def _device_count() -> int:
+    value = os.environ.get("CUPYSIM_DEVICES") or "1"
+    if value not in "12345678":
+        raise SimulatorError(f"CUPYSIM_DEVICES is {value!r}; expected a number from 1 to 8.")
+    return int(value)
 
 
 def _switch(variable: str, default: bool) -> bool:
@@ -131,7 +145,7 @@ def _redirect() -> None:
 
 
 def _find_libraries() -> None:
-    """Let the finder of NVIDIA's libraries find those that are stood in for, and no headers but the simulator's."""
+    """Let the finder of NVIDIA's libraries find those that are stood in for, and the simulator's headers."""
     pathfinder = importlib.import_module("cuda.pathfinder")
     load, here = pathfinder.load_nvidia_dynamic_lib, Path(__file__).parent
 

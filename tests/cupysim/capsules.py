@@ -1,9 +1,9 @@
 """CuPy's modules of CUDA's runtime and driver, made to call the machine.
 
-CuPy is written in Cython, and its modules call each other through pointers to C functions, which each module hands out
-in ``__pyx_capi__``: a dictionary of capsules, whose names are the functions' C signatures. A module takes the pointers
-when it is imported. So the capsules of the two lowest modules, which alone call CUDA, are pointed at the machine's
-functions before any other module of CuPy is imported.
+CuPy is written in Cython, and its modules call each other through pointers to C functions, which each module
+hands out in ``__pyx_capi__``: a dictionary of capsules, whose names are the functions' C signatures. A module
+takes the pointers when it is imported. So the capsules of the two lowest modules, which alone call CUDA, are
+pointed at the machine's functions before any other module of CuPy is imported.
 
 Python code calls the same functions as attributes of the module; those are replaced as well.
 """

@@ -1,7 +1,7 @@
 """A stand-in for CuPy's module of cuBLAS: matrix products by plain loops (machine/gemm.cpp).
 
-The functions have the names and arguments of ``cupy_backends.cuda.libs.cublas``. What is not here raises an error that
-names it.
+The functions have the names and arguments of ``cupy_backends.cuda.libs.cublas``. What is not here raises an
+error that names it.
 """
 
 import ctypes
@@ -65,8 +65,8 @@ def make_module() -> ModuleType:
         return gemm(c_type, m, n, k, alpha, a, lda, 0, ta, b, ldb, 0, tb, beta, c, ldc, 0, 1, 0)
 
     def gemmStridedBatchedEx(
-        h, ta, tb, m, n, k, alpha, a, a_type, lda, sa, b, b_type, ldb, sb, beta, c, c_type, ldc, sc, count, compute,
-        algo,
+        h, ta, tb, m, n, k, alpha, a, a_type, lda, sa, b, b_type, ldb, sb, beta, c, c_type, ldc, sc, count,
+        compute, algo,
     ):  # fmt: skip
         _require_one_type(a_type, b_type, c_type, compute)
         return gemm(c_type, m, n, k, alpha, a, lda, sa, ta, b, ldb, sb, tb, beta, c, ldc, sc, count, 0)

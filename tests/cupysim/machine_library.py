@@ -16,8 +16,8 @@ from cupysim.requirements import COMPILER, SimulatorError
 
 FOLDER = Path(__file__).parent / "machine"
 COUNTERS = (
-    "launch", "h2d", "d2h", "d2d", "p2p", "memset", "malloc", "free", "sync", "gemm", "hostalloc", "graphlaunch",
-    "captured",
+    "launch", "h2d", "d2h", "d2d", "p2p", "memset", "malloc", "free", "sync", "gemm", "hostalloc",
+    "graphlaunch", "captured",
 )  # fmt: skip
 """In the order of ``enum Counter`` of machine.h."""
 
@@ -36,7 +36,9 @@ def cache_folder() -> Path:
 
 
 def compile_library(command: list[str], target: Path, source: str = "") -> None:
-    """Run g++, which may read the source from its standard input; the target appears whole or not at all, also where two processes make the same one.
+    """Run g++, which may read the source from its standard input.
+
+    The target appears whole or not at all, also where two processes make the same one.
 
     Raises
     ------
@@ -46,7 +48,9 @@ def compile_library(command: list[str], target: Path, source: str = "") -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         made = Path(scratch, target.name)
-        run = subprocess.run([COMPILER, *command, "-o", str(made)], capture_output=True, input=source, text=True)
+        run = subprocess.run(
+            [COMPILER, *command, "-o", str(made)], capture_output=True, input=source, text=True
+        )
         if run.returncode:
             raise SimulatorError(run.stderr)
         os.replace(made, target)

@@ -1,8 +1,8 @@
 """g++ in the place of NVRTC, CUDA's run-time compiler.
 
-CuPy hands a kernel's CUDA source to NVRTC and loads the machine code that comes back. Here the source is compiled as
-C++, behind device/prelude.h, to a shared library in the cache folder, and what comes back is that library's path
-(machine/kernels.cpp loads it).
+CuPy hands a kernel's CUDA source to NVRTC and loads the machine code that comes back. Here the source is
+compiled as C++, behind device/prelude.h, to a shared library in the cache folder, and what comes back is that
+library's path (machine/kernels.cpp loads it).
 """
 
 import functools
@@ -46,7 +46,7 @@ class Program:
 
     source: str
     names: list[str] = field(default_factory=list)
-    """C++ expressions, such as ``k<float>``, of the kernels that are wanted; none for those that are extern "C"."""
+    """C++ expressions, such as ``k<float>``, of the kernels that are wanted; none if they are extern "C"."""
     options: tuple[str, ...] = ()
     code: bytes = b""
     log: str = ""
@@ -66,8 +66,8 @@ def programs() -> list[Program]:
 def replace(module: ModuleType) -> None:
     """Let CuPy's module of NVRTC compile with g++."""
     for function in (
-        createProgram, destroyProgram, addNameExpression, compileProgram, getLoweredName, getProgramLog, getCUBIN,
-        getPTX, getVersion, NVRTCError,
+        createProgram, destroyProgram, addNameExpression, compileProgram, getLoweredName, getProgramLog,
+        getCUBIN, getPTX, getVersion, NVRTCError,
     ):  # fmt: skip
         setattr(module, function.__name__, function)
 
@@ -116,8 +116,8 @@ def getCUBIN(handle):
     return _open[handle].code
 
 
-getPTX = functools.wraps(getCUBIN)(lambda handle: _open[handle].code)
-getPTX.__name__ = "getPTX"
+def getPTX(handle):
+    return _open[handle].code
 
 
 def getVersion():
@@ -151,7 +151,7 @@ def _compiler_options(program: Program) -> list[str]:
 
 @functools.cache
 def _toolchain() -> str:
-    """What the compiled code depends on besides source and options; no path, so that checkouts share a cache."""
+    """What compiled code depends on besides source and options; no path, so that checkouts share a cache."""
     compiler = subprocess.run([COMPILER, "--version"], capture_output=True, text=True, check=True).stdout
     headers = [*sorted(HEADERS.rglob("*.h")), FOLDER / "machine" / "launch.h"]
     text = "".join(path.read_text("utf-8") for path in headers)

@@ -1,5 +1,5 @@
-// CUDA's built-in functions as plain C++. The fast ones (__expf) are the accurate ones here: what a GPU rounds away
-// in them cannot be seen on a CPU.
+// CUDA's built-in functions as plain C++. The fast ones (__expf) are the accurate ones here: what a GPU
+// rounds away in them cannot be seen on a CPU.
 #pragma once
 
 template <class A, class B>
@@ -22,7 +22,7 @@ inline To bits_as(From from) {
     memcpy(&to, &from, sizeof to);
     return to;
 }
-}  // namespace cupysim
+}   // namespace cupysim
 
 static inline int __float_as_int(float x) { return cupysim::bits_as<int>(x); }
 static inline float __int_as_float(int x) { return cupysim::bits_as<float>(x); }
@@ -32,7 +32,9 @@ static inline long long __double_as_longlong(double x) { return cupysim::bits_as
 static inline double __longlong_as_double(long long x) { return cupysim::bits_as<double>(x); }
 
 // ---- conversions, to the nearest
-static inline unsigned short __float2half_rn(float x) { return cupysim::bits_as<unsigned short>((_Float16)x); }
+static inline unsigned short __float2half_rn(float x) {
+    return cupysim::bits_as<unsigned short>((_Float16)x);
+}
 static inline float __half2float(unsigned short x) { return (float)cupysim::bits_as<_Float16>(x); }
 static inline long long __float2ll_rn(float x) { return llrintf(x); }
 static inline int __float2int_rn(float x) { return (int)lrintf(x); }

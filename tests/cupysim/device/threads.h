@@ -1,8 +1,8 @@
 // How the threads of a launch run: one at a time, on one CPU thread.
 //
-// Without barriers each thread is a plain call. With barriers or shuffles (CUPYSIM_BARRIERS, set by the compiling side
-// when the source names one) each thread of a block is a fiber with a stack of its own, which runs up to its next
-// barrier and is resumed when all that the barrier waits for have come to it.
+// Without barriers each thread is a plain call. With barriers or shuffles (CUPYSIM_BARRIERS, set by the
+// compiling side when the source names one) each thread of a block is a fiber with a stack of its own, which
+// runs up to its next barrier and is resumed when all that the barrier waits for have come to it.
 #pragma once
 #include "../machine/launch.h"
 
@@ -37,11 +37,11 @@ static const char *run_block(const Launch &launch, Body body, size_t threads) {
 enum State { READY, AT_BLOCK_BARRIER, AT_WARP_BARRIER, DONE };
 
 struct Fiber {
-    ucontext_t entry;           // where it starts
-    jmp_buf place;              // where it waits
+    ucontext_t entry;   // where it starts
+    jmp_buf place;      // where it waits
     bool started;
-    uint3 index;                // threadIdx
-    unsigned number;            // threadIdx, counted through
+    uint3 index;       // threadIdx
+    unsigned number;   // threadIdx, counted through
     State state;
     int site;                   // which __syncthreads of the source it waits at
     unsigned lanes;             // whom of its warp it waits for
@@ -56,8 +56,8 @@ static Body fiber_body;
 static void **fiber_arguments;
 static int votes = 0, counted_votes = 0;   // of __syncthreads_or and its kin, before and after the barrier
 
-// A start goes through setcontext, since it changes stacks; all later switches through longjmp, since setcontext asks
-// the kernel for the signal mask each time.
+// A start goes through setcontext, since it changes stacks; all later switches through longjmp, since
+// setcontext asks the kernel for the signal mask each time.
 static __attribute__((noinline)) void resume(Fiber *fiber) {
     current = fiber;
     threadIdx = fiber->index;
@@ -189,13 +189,14 @@ static const char *run_grid(const Launch &launch, Body body) {
     return wrong;
 }
 
-}  // namespace cupysim
+}   // namespace cupysim
 
 #ifdef CUPYSIM_BARRIERS
 // Macros, for the number of the place in the source that they stand at.
 #define __syncthreads() ::cupysim::block_barrier(__COUNTER__)
 #define __syncthreads_or(predicate) (::cupysim::block_vote(__COUNTER__, predicate) > 0)
-#define __syncthreads_and(predicate) (::cupysim::block_vote(__COUNTER__, predicate) == (int)::cupysim::fiber_count)
+#define __syncthreads_and(predicate) \
+    (::cupysim::block_vote(__COUNTER__, predicate) == (int)::cupysim::fiber_count)
 #define __syncthreads_count(predicate) ::cupysim::block_vote(__COUNTER__, predicate)
 
 static inline void __syncwarp(unsigned lanes = 0xffffffffu) { cupysim::warp_barrier(lanes); }

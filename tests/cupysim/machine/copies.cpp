@@ -14,7 +14,8 @@ static void record_copy(intptr_t to, intptr_t from, size_t bytes) {
 
 static PyObject *check_copy(intptr_t to, intptr_t from, size_t bytes) {
     if (in_bounds(to, bytes) && in_bounds(from, bytes)) return none();
-    return fail(INVALID_VALUE, "a copy of " + std::to_string(bytes) + " bytes beyond the end of an allocation");
+    return fail(INVALID_VALUE,
+                "a copy of " + std::to_string(bytes) + " bytes beyond the end of an allocation");
 }
 
 static Operation copy(intptr_t to, intptr_t from, size_t bytes) {
@@ -78,7 +79,8 @@ EXPORT PyObject *runtime_memcpyPeer(intptr_t to, int, intptr_t from, int, size_t
     drain_all();
     return copy_now(to, from, bytes);
 }
-EXPORT PyObject *runtime_memcpyPeerAsync(intptr_t to, int, intptr_t from, int, size_t bytes, intptr_t stream, int) {
+EXPORT PyObject *runtime_memcpyPeerAsync(intptr_t to, int, intptr_t from, int, size_t bytes, intptr_t stream,
+                                         int) {
     drain_all();
     return copy_async(to, from, bytes, stream);
 }

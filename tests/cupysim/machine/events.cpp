@@ -9,9 +9,9 @@ namespace cupysim {
 Settings settings;
 long long counters[COUNTERS];
 
-static PyObject *events = nullptr;          // a list, or null
-static PyObject *error_class = nullptr;     // CuPy's CUDARuntimeError
-PyObject *pointer_attributes = nullptr;     // CuPy's PointerAttributes
+static PyObject *events = nullptr;        // a list, or null
+static PyObject *error_class = nullptr;   // CuPy's CUDARuntimeError
+PyObject *pointer_attributes = nullptr;   // CuPy's PointerAttributes
 
 static Status pending = SUCCESS;
 static std::string pending_reason;
@@ -32,8 +32,10 @@ PyObject *none() { Py_RETURN_NONE; }
 PyObject *fail(Status status, const std::string &reason) {
     PyObject *error = PyObject_CallFunction(error_class, "i", (int)status);
     if (!error) return nullptr;
-    PyObject *arguments = Py_BuildValue("(N)", PyUnicode_FromFormat("%S [cupysim: %s]", error, reason.c_str()));
-    if (arguments && PyObject_SetAttrString(error, "args", arguments) == 0) PyErr_SetObject(error_class, error);
+    PyObject *arguments =
+        Py_BuildValue("(N)", PyUnicode_FromFormat("%S [cupysim: %s]", error, reason.c_str()));
+    if (arguments && PyObject_SetAttrString(error, "args", arguments) == 0)
+        PyErr_SetObject(error_class, error);
     Py_XDECREF(arguments);
     Py_DECREF(error);
     return nullptr;
@@ -51,7 +53,7 @@ PyObject *none_or_pending() {
     return status == SUCCESS ? none() : fail(status, pending_reason);
 }
 
-}  // namespace cupysim
+}   // namespace cupysim
 
 using namespace cupysim;
 
@@ -64,7 +66,8 @@ EXPORT void cupysim_classes(PyObject *error, PyObject *attributes) {
     pointer_attributes = attributes;
 }
 
-EXPORT void cupysim_configure(int devices, int lazy, int reverse, int poison, size_t redzone, size_t capacity) {
+EXPORT void cupysim_configure(int devices, int lazy, int reverse, int poison, size_t redzone,
+                              size_t capacity) {
     drain_all();
     settings = {devices, lazy != 0, reverse != 0, poison != 0, redzone, capacity};
 }

@@ -1,4 +1,5 @@
-// cuBLAS's matrix product, C = alpha * op(A) * op(B) + beta * C, column-major as in its manual, as plain loops.
+// cuBLAS's matrix product, C = alpha * op(A) * op(B) + beta * C, column-major as in its manual, as plain
+// loops.
 #include "machine.h"
 
 #include <complex>
@@ -10,9 +11,9 @@ enum Type { R_32F = 0, R_64F = 1, R_16F = 2, C_32F = 4, C_64F = 5 };
 enum Transpose { NO = 0, YES = 1, CONJUGATE = 2 };
 
 struct Matrix {
-    intptr_t address;         // of the data, or of a device array of addresses if `pointers`
+    intptr_t address;   // of the data, or of a device array of addresses if `pointers`
     int leading_dimension;
-    long long stride;         // from one matrix of the batch to the next, in elements
+    long long stride;   // from one matrix of the batch to the next, in elements
     int transpose;
 
     template <class T>
@@ -29,7 +30,9 @@ struct Product {
 };
 
 template <class T>
-static T conjugate(T x, int) { return x; }
+static T conjugate(T x, int) {
+    return x;
+}
 template <class T>
 static std::complex<T> conjugate(std::complex<T> x, int transpose) {
     return transpose == CONJUGATE ? std::conj(x) : x;
@@ -43,8 +46,10 @@ static void multiply(const Product &p) {
     for (int index = 0; index < p.batch; index++) {
         const T *a = p.a.of_batch<T>(index, p.pointers), *b = p.b.of_batch<T>(index, p.pointers);
         T *c = p.c.of_batch<T>(index, p.pointers);
-        size_t a_row = p.a.transpose ? p.a.leading_dimension : 1, a_column = p.a.transpose ? 1 : p.a.leading_dimension;
-        size_t b_row = p.b.transpose ? p.b.leading_dimension : 1, b_column = p.b.transpose ? 1 : p.b.leading_dimension;
+        size_t a_row = p.a.transpose ? p.a.leading_dimension : 1,
+               a_column = p.a.transpose ? 1 : p.a.leading_dimension;
+        size_t b_row = p.b.transpose ? p.b.leading_dimension : 1,
+               b_column = p.b.transpose ? 1 : p.b.leading_dimension;
         for (int j = 0; j < p.n; j++) {
             column.assign(p.m, S(0));
             for (int l = 0; l < p.k; l++) {
@@ -73,10 +78,10 @@ static void (*multiply_of(int type))(const Product &) {
 
 static size_t scalar_bytes(int type) { return type == C_64F ? 16 : type == R_64F || type == C_32F ? 8 : 4; }
 
-EXPORT PyObject *cupysim_gemm(intptr_t stream, int type, int m, int n, int k, intptr_t alpha, intptr_t a, int lda,
-                              long long stride_a, int transpose_a, intptr_t b, int ldb, long long stride_b,
-                              int transpose_b, intptr_t beta, intptr_t c, int ldc, long long stride_c, int batch,
-                              int pointers) {
+EXPORT PyObject *cupysim_gemm(intptr_t stream, int type, int m, int n, int k, intptr_t alpha, intptr_t a,
+                              int lda, long long stride_a, int transpose_a, intptr_t b, int ldb,
+                              long long stride_b, int transpose_b, intptr_t beta, intptr_t c, int ldc,
+                              long long stride_c, int batch, int pointers) {
     record(GEMM, "(siiii)", "gemm", m, n, k, batch);
     auto run = multiply_of(type);
     if (!run) return fail(INVALID_VALUE, "a matrix product of a type that is not simulated");
@@ -85,8 +90,16 @@ EXPORT PyObject *cupysim_gemm(intptr_t stream, int type, int m, int n, int k, in
     if (stream_at(stream)->device != current_device)
         return fail(INVALID_HANDLE, "a matrix product on a stream of another device than the current one");
 
-    Product product = {m, n, k, batch, {a, lda, stride_a, transpose_a}, {b, ldb, stride_b, transpose_b},
-                       {c, ldc, stride_c, NO}, alpha, beta, pointers != 0};
+    Product product = {m,
+                       n,
+                       k,
+                       batch,
+                       {a, lda, stride_a, transpose_a},
+                       {b, ldb, stride_b, transpose_b},
+                       {c, ldc, stride_c, NO},
+                       alpha,
+                       beta,
+                       pointers != 0};
     // Scalars of the host are read at the call, those of a device when the product runs.
     std::string host_alpha, host_beta;
     if (!allocation_of(alpha)) host_alpha.assign((char *)alpha, scalar_bytes(type));

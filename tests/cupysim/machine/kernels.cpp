@@ -37,7 +37,9 @@ EXPORT intptr_t driver_moduleGetFunction(intptr_t library, PyObject *name, int) 
 }
 
 // ---- CUfunction_attribute: 0 the most threads of a block, 4 registers of a thread
-EXPORT int driver_funcGetAttribute(int code, intptr_t, int) { return code == 0 ? MAX_THREADS : code == 4 ? 32 : 0; }
+EXPORT int driver_funcGetAttribute(int code, intptr_t, int) {
+    return code == 0 ? MAX_THREADS : code == 4 ? 32 : 0;
+}
 EXPORT PyObject *driver_funcSetAttribute(intptr_t, int, int, int) { return none(); }
 EXPORT int driver_occupancyMaxActiveBlocksPerMultiprocessor(intptr_t, int, size_t, int) { return 2; }
 EXPORT PyObject *driver_occupancyMaxPotentialBlockSize(intptr_t, size_t, int, int) {
@@ -63,9 +65,11 @@ static const char *illegal(const unsigned *grid, const unsigned *block, unsigned
 
 static PyObject *launch(const Entry *entry, std::vector<unsigned> grid, std::vector<unsigned> block,
                         unsigned shared_bytes, intptr_t handle, void **arguments) {
-    Py_ssize_t blocks = (Py_ssize_t)grid[0] * grid[1] * grid[2], threads = (Py_ssize_t)block[0] * block[1] * block[2];
+    Py_ssize_t blocks = (Py_ssize_t)grid[0] * grid[1] * grid[2],
+               threads = (Py_ssize_t)block[0] * block[1] * block[2];
     record(LAUNCH, "(ssnn)", "launch", entry->title, blocks, threads);
-    if (const char *reason = illegal(grid.data(), block.data(), shared_bytes)) return fail(INVALID_VALUE, reason);
+    if (const char *reason = illegal(grid.data(), block.data(), shared_bytes))
+        return fail(INVALID_VALUE, reason);
     if (stream_at(handle)->device != current_device)
         return fail(INVALID_HANDLE, "a launch on a stream of another device than the current one");
 
@@ -75,8 +79,12 @@ static PyObject *launch(const Entry *entry, std::vector<unsigned> grid, std::vec
     return submit(handle, [=](std::string *reason) mutable {
         std::vector<void *> addresses;
         for (auto &value : values) addresses.push_back(value.data());
-        Launch work = {{grid[0], grid[1], grid[2]}, {block[0], block[1], block[2]}, shared_bytes,
-                       addresses.data(), settings.reverse, stacks()};
+        Launch work = {{grid[0], grid[1], grid[2]},
+                       {block[0], block[1], block[2]},
+                       shared_bytes,
+                       addresses.data(),
+                       settings.reverse,
+                       stacks()};
         const char *wrong = entry->run(work);
         if (!wrong) return SUCCESS;
         *reason = std::string("kernel ") + entry->title + ": " + wrong;
@@ -84,12 +92,12 @@ static PyObject *launch(const Entry *entry, std::vector<unsigned> grid, std::vec
     });
 }
 
-EXPORT PyObject *driver_launchKernel(intptr_t kernel, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
-                                     unsigned bz, unsigned shared_bytes, intptr_t stream, intptr_t arguments,
-                                     intptr_t, int) {
+EXPORT PyObject *driver_launchKernel(intptr_t kernel, unsigned gx, unsigned gy, unsigned gz, unsigned bx,
+                                     unsigned by, unsigned bz, unsigned shared_bytes, intptr_t stream,
+                                     intptr_t arguments, intptr_t, int) {
     return launch((Entry *)kernel, {gx, gy, gz}, {bx, by, bz}, shared_bytes, stream, (void **)arguments);
 }
-EXPORT PyObject *driver_launchCooperativeKernel(intptr_t, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned,
-                                                unsigned, intptr_t, intptr_t, int) {
+EXPORT PyObject *driver_launchCooperativeKernel(intptr_t, unsigned, unsigned, unsigned, unsigned, unsigned,
+                                                unsigned, unsigned, intptr_t, intptr_t, int) {
     return fail(LAUNCH_FAILURE, "cooperative launches are not simulated: blocks run one after the other");
 }

@@ -4,8 +4,8 @@
 
 namespace cupysim {
 
-constexpr unsigned MAX_THREADS = 1024;       // of a block, on every device that CUDA supports
-constexpr size_t STACK_BYTES = 64 * 1024;    // of one thread of a kernel with barriers
+constexpr unsigned MAX_THREADS = 1024;      // of a block, on every device that CUDA supports
+constexpr size_t STACK_BYTES = 64 * 1024;   // of one thread of a kernel with barriers
 
 // One launch, as the machine hands it to a kernel.
 struct Launch {
@@ -25,4 +25,4 @@ struct Entry {
     const char *(*run)(const Launch &);   // null, or what went wrong
 };
 
-}  // namespace cupysim
+}   // namespace cupysim

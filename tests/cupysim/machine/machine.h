@@ -1,9 +1,10 @@
 // The machine that CuPy is shown in place of CUDA: devices, memory, streams, and what was asked of them.
 //
-// CuPy calls it through the functions that are exported (EXPORT) under the names "runtime_<name>" and "driver_<name>";
-// they have the signatures, and keep the conventions, of the functions <name> that CuPy's own modules
-// cupy_backends.cuda.api.runtime and .driver export to each other: Python's lock is held, an error is a Python
-// exception, and the last argument, which tells Cython not to look for an override in Python, means nothing here.
+// CuPy calls it through the functions that are exported (EXPORT) under the names "runtime_<name>" and
+// "driver_<name>"; they have the signatures, and keep the conventions, of the functions <name> that CuPy's
+// own modules cupy_backends.cuda.api.runtime and .driver export to each other: Python's lock is held, an
+// error is a Python exception, and the last argument, which tells Cython not to look for an override in
+// Python, means nothing here.
 #pragma once
 #include <Python.h>
 
@@ -41,16 +42,31 @@ enum Status {
 constexpr int MAX_DEVICES = 8;
 struct Settings {
     int devices = 1;
-    bool lazy = false;        // work waits until something synchronises with its stream
-    bool reverse = false;     // blocks and threads run from the last to the first
-    bool poison = true;       // fresh memory is filled with ones: NaN, or -1
-    size_t redzone = 256;     // guarded bytes on each side of an allocation
+    bool lazy = false;                    // work waits until something synchronises with its stream
+    bool reverse = false;                 // blocks and threads run from the last to the first
+    bool poison = true;                   // fresh memory is filled with ones: NaN, or -1
+    size_t redzone = 256;                 // guarded bytes on each side of an allocation
     size_t capacity = (size_t)16 << 30;   // bytes of memory of each device
 };
 extern Settings settings;
 
 // ---- what was asked (events.cpp)
-enum Counter { LAUNCH, H2D, D2H, D2D, P2P, MEMSET, MALLOC, FREE, SYNC, GEMM, HOST_ALLOC, GRAPH_LAUNCH, CAPTURED, COUNTERS };
+enum Counter {
+    LAUNCH,
+    H2D,
+    D2H,
+    D2D,
+    P2P,
+    MEMSET,
+    MALLOC,
+    FREE,
+    SYNC,
+    GEMM,
+    HOST_ALLOC,
+    GRAPH_LAUNCH,
+    CAPTURED,
+    COUNTERS
+};
 extern long long counters[COUNTERS];
 // Counts, and appends Py_BuildValue(format, ...) to the list of events, if there is one.
 void record(Counter counter, const char *format, ...);
@@ -110,4 +126,4 @@ void drain(Stream *stream);
 void drain_all();
 bool any_capture(CaptureMode strictest);
 
-}  // namespace cupysim
+}   // namespace cupysim

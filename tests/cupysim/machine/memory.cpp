@@ -1,5 +1,5 @@
-// Memory of the devices and pinned memory of the host. Each allocation lies between two guarded zones; what writes
-// beyond its end, or before its begin, is found at the next cudaFree of it or cudaDeviceSynchronize.
+// Memory of the devices and pinned memory of the host. Each allocation lies between two guarded zones; what
+// writes beyond its end, or before its begin, is found at the next cudaFree of it or cudaDeviceSynchronize.
 #include "machine.h"
 
 #include <cstdlib>
@@ -66,7 +66,7 @@ bool in_bounds(intptr_t address, size_t bytes) {
     return it == allocations.end() || address + bytes <= it->first + it->second.bytes;
 }
 
-}  // namespace cupysim
+}   // namespace cupysim
 
 using namespace cupysim;
 
@@ -114,7 +114,9 @@ EXPORT PyObject *runtime_free(intptr_t address, int) {
 }
 
 EXPORT intptr_t runtime_mallocAsync(size_t bytes, intptr_t, int skip) { return runtime_malloc(bytes, skip); }
-EXPORT PyObject *runtime_freeAsync(intptr_t address, intptr_t, int skip) { return runtime_free(address, skip); }
+EXPORT PyObject *runtime_freeAsync(intptr_t address, intptr_t, int skip) {
+    return runtime_free(address, skip);
+}
 
 EXPORT intptr_t runtime_hostAlloc(size_t bytes, unsigned, int) {
     record(HOST_ALLOC, "(sn)", "hostalloc", (Py_ssize_t)bytes);

@@ -1,7 +1,8 @@
 // Streams, events, and graphs captured from a stream.
 //
-// In a lazy machine work waits in its stream until something waits for it: what forgets to synchronise reads what was
-// there before. Otherwise work runs when it is submitted, as on a GPU that is always faster than its host.
+// In a lazy machine work waits in its stream until something waits for it: what forgets to synchronise reads
+// what was there before. Otherwise work runs when it is submitted, as on a GPU that is always faster than its
+// host.
 #include "machine.h"
 
 namespace cupysim {
@@ -10,7 +11,8 @@ static Stream legacy[MAX_DEVICES], per_thread[MAX_DEVICES];   // the default str
 static std::set<Stream *> created;
 
 static void set_devices() {
-    for (int device = 0; device < MAX_DEVICES; device++) legacy[device].device = per_thread[device].device = device;
+    for (int device = 0; device < MAX_DEVICES; device++)
+        legacy[device].device = per_thread[device].device = device;
 }
 
 Stream *stream_at(intptr_t handle) {
@@ -43,7 +45,8 @@ void drain_all() {
     for (Stream *stream : created) drain(stream);
 }
 
-// The strictness of a capture says what others may not do meanwhile: global is strictest, relaxed forbids nothing.
+// The strictness of a capture says what others may not do meanwhile: global is strictest, relaxed forbids
+// nothing.
 bool any_capture(CaptureMode strictest) {
     for (Stream *stream : created)
         if (stream->capture && stream->capture_mode <= strictest) return true;
@@ -53,7 +56,8 @@ bool any_capture(CaptureMode strictest) {
 PyObject *submit(intptr_t handle, Operation operation) {
     Stream *stream = stream_at(handle);
     if (stream->capture) {
-        if (stream->capture_broken) return fail(CAPTURE_INVALIDATED, "work on a stream whose capture is broken");
+        if (stream->capture_broken)
+            return fail(CAPTURE_INVALIDATED, "work on a stream whose capture is broken");
         stream->capture->operations.push_back(std::move(operation));
         counters[CAPTURED]++;
         return none();
@@ -76,7 +80,7 @@ PyObject *submit(intptr_t handle, Operation operation) {
     return none_or_pending();
 }
 
-}  // namespace cupysim
+}   // namespace cupysim
 
 using namespace cupysim;
 
@@ -92,7 +96,9 @@ static intptr_t create(unsigned flags, int priority) {
 
 EXPORT intptr_t runtime_streamCreate(int) { return create(0, 0); }
 EXPORT intptr_t runtime_streamCreateWithFlags(unsigned flags, int) { return create(flags, 0); }
-EXPORT intptr_t runtime_streamCreateWithPriority(unsigned flags, int priority, int) { return create(flags, priority); }
+EXPORT intptr_t runtime_streamCreateWithPriority(unsigned flags, int priority, int) {
+    return create(flags, priority);
+}
 EXPORT unsigned runtime_streamGetFlags(intptr_t stream, int) { return stream_at(stream)->flags; }
 EXPORT int runtime_streamGetPriority(intptr_t stream, int) { return stream_at(stream)->priority; }
 
@@ -123,7 +129,7 @@ EXPORT PyObject *runtime_streamSynchronize(intptr_t handle, int) {
 EXPORT PyObject *runtime_streamQuery(intptr_t handle, int) {
     Stream *stream = stream_at(handle);
     if (stream->capture) return refuse_in_capture(stream, "cudaStreamQuery");
-    return stream->queue.empty() ? none() : fail(NOT_READY, "work waits in the stream");
+    return PyLong_FromLong(stream->queue.empty() ? SUCCESS : NOT_READY);   // CuPy hands the status on
 }
 
 // ---- events: a place in a stream's queue
@@ -132,8 +138,8 @@ struct Event {
     size_t place = 0;
 };
 
-EXPORT intptr_t runtime_eventCreate(int) { return (intptr_t) new Event; }
-EXPORT intptr_t runtime_eventCreateWithFlags(unsigned, int) { return (intptr_t) new Event; }
+EXPORT intptr_t runtime_eventCreate(int) { return (intptr_t)new Event; }
+EXPORT intptr_t runtime_eventCreateWithFlags(unsigned, int) { return (intptr_t)new Event; }
 EXPORT PyObject *runtime_eventDestroy(intptr_t event, int) {
     delete (Event *)event;
     return none();
@@ -151,13 +157,15 @@ EXPORT PyObject *runtime_eventSynchronize(intptr_t handle, int) {
 }
 EXPORT PyObject *runtime_eventQuery(intptr_t handle, int) {
     Event *event = (Event *)handle;
-    if (event->stream && event->stream->finished < event->place) return fail(NOT_READY, "the event is yet to come");
-    return none();
+    bool passed = !event->stream || event->stream->finished >= event->place;
+    return PyLong_FromLong(passed ? SUCCESS : NOT_READY);
 }
-EXPORT float runtime_eventElapsedTime(intptr_t, intptr_t, int) { return 0.001f; }   // time cannot be simulated
+// Time cannot be simulated.
+EXPORT float runtime_eventElapsedTime(intptr_t, intptr_t, int) { return 0.001f; }
 
 EXPORT PyObject *runtime_streamWaitEvent(intptr_t stream, intptr_t handle, int, void *) {
-    if (stream_at(stream)->capture) return none();   // a dependency between captures, which are kept in order anyway
+    if (stream_at(stream)->capture)
+        return none();   // a dependency between captures, which are kept in order anyway
     Event event = *(Event *)handle;
     return submit(stream, [event](std::string *) {
         if (event.stream) drain_until(event.stream, event.place);
@@ -191,13 +199,15 @@ EXPORT intptr_t runtime_streamEndCapture(intptr_t handle, int) {
 
 EXPORT int runtime_streamIsCapturing(intptr_t handle, int) { return stream_at(handle)->capture != nullptr; }
 
-EXPORT intptr_t runtime_graphInstantiate(intptr_t graph, int) { return (intptr_t) new Graph(*(Graph *)graph); }
+EXPORT intptr_t runtime_graphInstantiate(intptr_t graph, int) { return (intptr_t)new Graph(*(Graph *)graph); }
 EXPORT PyObject *runtime_graphUpload(intptr_t, intptr_t, int) { return none(); }
 EXPORT PyObject *runtime_graphDestroy(intptr_t graph, int) {
     delete (Graph *)graph;
     return none();
 }
-EXPORT PyObject *runtime_graphExecDestroy(intptr_t graph, int skip) { return runtime_graphDestroy(graph, skip); }
+EXPORT PyObject *runtime_graphExecDestroy(intptr_t graph, int skip) {
+    return runtime_graphDestroy(graph, skip);
+}
 
 EXPORT PyObject *runtime_graphLaunch(intptr_t graph, intptr_t stream, int) {
     record(GRAPH_LAUNCH, "(sn)", "graphlaunch", (Py_ssize_t)((Graph *)graph)->operations.size());
