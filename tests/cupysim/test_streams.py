@@ -130,7 +130,7 @@ def test_a_capture_is_broken_by_what_waits_for_it(cp, stream, call):
 
 
 def test_memory_that_a_graph_writes_to_is_given_to_another_array(cp, stream):
-    """The pool knows nothing of graphs: what was freed in a capture it gives away, and the graph writes there."""
+    """The pool knows nothing of graphs: it gives away what was freed in a capture; the graph writes there."""
     x, y, freed = cp.ones(4, "float32"), cp.zeros(4, "float32"), []
 
     def body():
