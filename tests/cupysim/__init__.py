@@ -120,7 +120,7 @@ def settings() -> dict[str, bool | int]:
 
 def _device_count() -> int:
     value = os.environ.get("CUPYSIM_DEVICES") or "1"
-    if value not in "12345678":
+    if value not in tuple("12345678"):
         raise SimulatorError(f"CUPYSIM_DEVICES is {value!r}; expected a number from 1 to 8.")
     return int(value)
 

@@ -11,6 +11,7 @@ def cp():
     import cupy
 
     before = cupysim.settings()
+    cupysim.configure(lazy=False, reverse=False)  # whatever the environment says
     with cupy.cuda.using_allocator(None):
         yield cupy
     cupysim.configure(**before)

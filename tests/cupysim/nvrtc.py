@@ -11,12 +11,11 @@ import re
 import subprocess
 import time
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 
 from cupysim import machine_library
-from cupysim.requirements import COMPILER, SimulatorError
+from cupysim.requirements import COMPILER, SimulatorError, require_wheel
 
 FOLDER = Path(__file__).parent
 HEADERS = FOLDER / "device"
@@ -48,6 +47,7 @@ class Program:
     names: list[str] = field(default_factory=list)
     """C++ expressions, such as ``k<float>``, of the kernels that are wanted; none if they are extern "C"."""
     options: tuple[str, ...] = ()
+    """As CuPy gave them to NVRTC; the folder of CUDA's headers among them is the simulator's."""
     code: bytes = b""
     log: str = ""
     seconds: float = 0.0
@@ -155,7 +155,7 @@ def _toolchain() -> str:
     compiler = subprocess.run([COMPILER, "--version"], capture_output=True, text=True, check=True).stdout
     headers = [*sorted(HEADERS.rglob("*.h")), FOLDER / "machine" / "launch.h"]
     text = "".join(path.read_text("utf-8") for path in headers)
-    return f"{compiler} {metadata.version('cupy-cuda13x')} {text}"
+    return f"{compiler} {require_wheel()} {text}"
 
 
 def _compile(program: Program) -> Path:

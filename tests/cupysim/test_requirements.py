@@ -87,6 +87,23 @@ def test_cupy_imported_before():
     assert refusal().startswith("CuPy is imported already;")
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "expected"),
+    [
+        ("LAZY", "yes", "0 or 1"),
+        ("DEVICES", "0", "a number from 1 to 8"),
+        ("DEVICES", "12", "a number from 1 to 8"),
+    ],
+)
+def test_a_variable_that_is_not_understood(variable, value, expected):
+    code = "import cupysim; cupysim.install()"
+    environment = os.environ | {f"CUPYSIM_{variable}": value, "PYTHONPATH": str(ROOT / "tests")}
+    run = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert f"SimulatorError: CUPYSIM_{variable} is '{value}'; expected {expected}." in run.stderr
+
+
 # ---- the suite, where the compiler is missing
 
 SENTENCE = "The CuPy simulator compiles kernels with no-such-g++, which is not installed"

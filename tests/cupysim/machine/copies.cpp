@@ -46,7 +46,10 @@ static PyObject *copy_async(intptr_t to, intptr_t from, size_t bytes, intptr_t s
         return checked ? submit(stream, copy(to, from, bytes)) : nullptr;
     }
     Py_DECREF(checked);
-    bool from_device = allocation_of(from), to_device = allocation_of(to);
+    const Allocation *from_device = allocation_of(from), *to_device = allocation_of(to);
+    // Between devices, all work on either before it is done, and it is done before all work that comes.
+    bool between_devices = from_device && to_device && from_device->device != to_device->device;
+    if (between_devices) drain_all();
     if (!from_device && !is_pinned(from)) {   // pageable memory is staged before the call returns
         auto staged = std::make_shared<std::vector<char>>((char *)from, (char *)from + bytes);
         return submit(stream, [=](std::string *) {
@@ -55,7 +58,8 @@ static PyObject *copy_async(intptr_t to, intptr_t from, size_t bytes, intptr_t s
         });
     }
     PyObject *submitted = submit(stream, copy(to, from, bytes));
-    if (submitted && !to_device && !is_pinned(to)) drain(stream_at(stream));   // and filled before it returns
+    bool to_pageable = !to_device && !is_pinned(to);   // filled before the call returns
+    if (submitted && (between_devices || to_pageable)) drain(stream_at(stream));
     return submitted;
 }
 
@@ -74,14 +78,11 @@ EXPORT PyObject *runtime_memcpy(intptr_t to, intptr_t from, size_t bytes, int, i
 EXPORT PyObject *runtime_memcpyAsync(intptr_t to, intptr_t from, size_t bytes, int, intptr_t stream, int) {
     return copy_async(to, from, bytes, stream);
 }
-// A copy between devices waits for the work on both before it, and all work after it waits for the copy.
 EXPORT PyObject *runtime_memcpyPeer(intptr_t to, int, intptr_t from, int, size_t bytes, int) {
-    drain_all();
-    return copy_now(to, from, bytes);
+    return copy_async(to, from, bytes, 0);
 }
 EXPORT PyObject *runtime_memcpyPeerAsync(intptr_t to, int, intptr_t from, int, size_t bytes, intptr_t stream,
                                          int) {
-    drain_all();
     return copy_async(to, from, bytes, stream);
 }
 EXPORT PyObject *runtime_memset(intptr_t address, int value, size_t bytes, int) {

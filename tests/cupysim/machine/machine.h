@@ -38,7 +38,7 @@ enum Status {
     CAPTURE_IMPLICIT = 906,
 };
 
-// ---- settings (settings.cpp)
+// ---- settings (events.cpp)
 constexpr int MAX_DEVICES = 8;
 struct Settings {
     int devices = 1;
