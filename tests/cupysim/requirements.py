@@ -8,10 +8,10 @@ import sysconfig
 from importlib import metadata
 from pathlib import Path
 
-CHECKED = {"cupy-cuda13x": ("14.2.0",)}
+CHECKED = {"cupy-cuda13x": ("14.2.0",), "cupy-cuda12x": ("14.2.0",)}
 """Versions of CuPy, by distribution, that the simulator was checked with.
 
-It stands in for functions that CuPy's modules export to each other only, so another version may have others.
+The first one is advised. The simulator stands in for functions that CuPy's modules export to each other only, so another version may have others.
 """
 
 COMPILER = os.environ.get("CXX", "g++")
@@ -41,7 +41,8 @@ def require_platform() -> None:
 
 
 def require_wheel() -> str:
-    command = " or ".join(f"pip install {name}=={known[-1]}" for name, known in CHECKED.items())
+    advised, versions = next(iter(CHECKED.items()))
+    command = f"pip install {advised}=={versions[-1]}"
     found = installed_wheels()
     if not found:
         raise SimulatorError(
@@ -51,7 +52,7 @@ def require_wheel() -> str:
         raise SimulatorError(f"Two CuPy wheels are installed, {' and '.join(found)}; uninstall one of them.")
     [(name, version)] = found.items()
     if version not in CHECKED.get(name, ()):
-        checked = ", ".join(f"{known} {' and '.join(versions)}" for known, versions in CHECKED.items())
+        checked = " and ".join(f"{known} {', '.join(versions)}" for known, versions in CHECKED.items())
         raise SimulatorError(
             f"The CuPy simulator was not checked with {name} {version}, only with {checked}; run: {command}."
         )

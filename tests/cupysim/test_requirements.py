@@ -11,7 +11,7 @@ import pytest
 from cupysim import requirements
 
 ROOT = Path(__file__).parents[2]
-CHECKED = "cupy-cuda13x 14.2.0"
+CHECKED = "cupy-cuda13x 14.2.0 and cupy-cuda12x 14.2.0"
 
 
 @pytest.fixture
@@ -45,7 +45,9 @@ def test_no_wheel(wheels):
     )
 
 
-@pytest.mark.parametrize(("name", "version"), [("cupy_cuda13x", "15.0.0"), ("cupy_cuda11x", "13.6.0")])
+@pytest.mark.parametrize(
+    ("name", "version"), [("cupy_cuda13x", "15.0.0"), ("cupy_cuda12x", "14.0.1"), ("cupy_cuda11x", "13.6.0")]
+)
 def test_a_version_that_was_not_checked(wheels, name, version):
     wheels(**{name: version})
     assert refusal() == (
