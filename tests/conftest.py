@@ -1,7 +1,8 @@
 """One fixture runs a test on every backend that is present; the summary names those that ran and those that
 did not.
 
-``RNNX_REQUIRE_BACKENDS=numpy,torch`` turns a missing one of those into a failure.
+``RNNX_REQUIRE_BACKENDS=numpy,torch`` turns a missing one of those into a failure. ``RNNX_CUPYSIM=1`` runs
+CuPy on two simulated devices (cupysim/README.md), and of the tests only those that then run on it.
 """
 
 import os
@@ -9,10 +10,12 @@ import os
 os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")  # the arrays here are small
 
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import cupysim
 from rnnx import backends
 from rnnx.errors import BackendError
 from support.readonly import READ_ONLY
@@ -23,8 +26,21 @@ NAMES = ("numpy", "numpy-readonly", "strict", "torch", "cupy")
 _ran: Counter[str] = Counter()
 _absent: dict[str, str] = {}
 
+SIMULATED = os.environ.get("RNNX_CUPYSIM", "") not in ("", "0")
+SIMULATOR_TESTS = Path(cupysim.__file__).parent
+collect_ignore = [] if SIMULATED else [str(SIMULATOR_TESTS)]
+_no_simulator = ""
+if SIMULATED:
+    os.environ.setdefault("CUPYSIM_DEVICES", "2")
+    try:
+        cupysim.install()
+    except cupysim.SimulatorError as error:
+        _no_simulator = str(error)
+
 
 def _find(name):
+    if name == "cupy" and _no_simulator:
+        raise BackendError(_no_simulator)
     return READ_ONLY if name == "numpy-readonly" else backends.resolve(name)
 
 
@@ -42,6 +58,14 @@ def backend(request):
     with backends.use_backend(found):
         yield found
     _ran[name] += 1
+
+
+@pytest.fixture
+def simulator():
+    """The CuPy simulator, to trace with; only with ``RNNX_CUPYSIM=1``."""
+    if not cupysim.installed():
+        pytest.skip(_no_simulator or "runs with RNNX_CUPYSIM=1 only")
+    return cupysim
 
 
 @pytest.fixture
@@ -66,6 +90,26 @@ def pytest_configure(config):
         raise pytest.UsageError(
             f"RNNX_REQUIRE_BACKENDS names {', '.join(sorted(unknown))}; known are {', '.join(NAMES)}"
         )
+    if _no_simulator and "cupy" in REQUIRED:
+        raise pytest.UsageError(f"RNNX_REQUIRE_BACKENDS names cupy: {_no_simulator}")
+
+
+def _runs_on_simulator(item):
+    """Whether a test takes the backend cupy, or the simulator, or is one of the simulator's own."""
+    parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    own = SIMULATOR_TESTS in item.path.parents
+    return parameters.get("backend") == "cupy" or "simulator" in item.fixturenames or own
+
+
+def pytest_collection_modifyitems(config, items):
+    if not SIMULATED:
+        return
+    chosen = [item for item in items if _runs_on_simulator(item)]
+    config.hook.pytest_deselected(items=[item for item in items if not _runs_on_simulator(item)])
+    items[:] = chosen
+    for item in chosen:
+        if _no_simulator and SIMULATOR_TESTS in item.path.parents:
+            item.add_marker(pytest.mark.skip(reason=_no_simulator))
 
 
 def pytest_terminal_summary(terminalreporter):
@@ -76,9 +120,10 @@ def pytest_terminal_summary(terminalreporter):
         for reason, count in sorted(others.items()):
             terminalreporter.write_line(f"{count:4} {reason.removeprefix('Skipped: ')}")
     terminalreporter.section("backends")
-    for name in NAMES:
+    for name in ("cupy",) if SIMULATED else NAMES:
         if name in _ran:
-            terminalreporter.write_line(f"{name:15} ran {_ran[name]} tests")
+            where = f" (CuPy {cupysim.version()} on the simulator)" if SIMULATED else ""
+            terminalreporter.write_line(f"{name:15} ran {_ran[name]} tests{where}")
         else:
             terminalreporter.write_line(
                 f"{name:15} did not run: {_absent.get(name, 'no selected test takes a backend')}"
