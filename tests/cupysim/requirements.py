@@ -11,7 +11,8 @@ from pathlib import Path
 CHECKED = {"cupy-cuda13x": ("14.2.0",), "cupy-cuda12x": ("14.2.0",)}
 """Versions of CuPy, by distribution, that the simulator was checked with.
 
-The first one is advised. The simulator stands in for functions that CuPy's modules export to each other only, so another version may have others.
+The first one is advised. The simulator stands in for functions that CuPy's modules export to each other
+only, so another version may have others.
 """
 
 COMPILER = os.environ.get("CXX", "g++")
