@@ -130,4 +130,4 @@ def test_an_update_is_one_launch_per_parameter(optimizer, backend, rng):
     with simulator.counted() as counts:
         optimizer.update(case.params, case.params, state)
     parameters = len(case.params)
-    assert counts == {"launch": parameters, "allocation": parameters * (1 + optimizer.moments)}
+    assert counts == {"launch": parameters, "alloc": parameters * (1 + optimizer.moments)}

@@ -18,25 +18,14 @@ def require():
 
 @contextmanager
 def counted():
-    """Count what the device was asked to do: by kind, and copies also by direction (``"memcpy D2H"``).
+    """Count what the device was asked to do: by kind, copies also by direction (``"memcpy D2H"``).
 
-    ``"allocation"`` counts requests to CuPy's memory pool, whether it has to ask the device or not; without a
-    pool, requests to the device.
+    ``"alloc"`` is an array's memory, whether CuPy's pool has it or has to ask the device; what the pool asks of
+    the device is not counted.
     """
-    import cupy
-
-    class Allocations(cupy.cuda.MemoryHook):
-        name = "allocations"
-
-        def malloc_preprocess(self, **size):
-            counts["allocation"] += 1
-
     counts = Counter()
-    with require().trace() as events, Allocations():
+    with require().trace() as events:
         yield counts
     for kind, what, *_ in events:
-        counts[f"{kind} {what}" if kind == "memcpy" else kind] += 1
-    del counts["free"]
-    counts["allocation"] = max(counts["allocation"], counts.pop("malloc", 0))
-    for kind in [kind for kind, count in counts.items() if not count]:
-        del counts[kind]
+        if kind not in ("malloc", "free"):
+            counts[f"{kind} {what}" if kind == "memcpy" else kind] += 1
