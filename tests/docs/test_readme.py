@@ -1,5 +1,6 @@
 """The README's table of cells is what the registry and the backends say."""
 
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,8 @@ import pytest
 from rnnx import backends
 from rnnx.cells import REGISTRY
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+TESTS = Path(__file__).parents[1]
+README = (TESTS.parent / "README.md").read_text(encoding="utf-8")
 COLUMNS = {  # whether the complex step and autograd are there
     "numpy": (True, False),
     "strict": (True, False),
@@ -41,3 +43,27 @@ def test_the_columns_are_what_the_backends_say(name):
     except backends.registry.BackendError as error:
         pytest.skip(str(error))
     assert (backend.complex, backend.autograd) == COLUMNS[name]
+
+
+def test_the_costs_on_cupy_are_what_the_tests_count():
+    spec = importlib.util.spec_from_file_location("budgets", TESTS / "cells/test_cupy_budgets.py")
+    budgets = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(budgets)
+    columns = [budgets.Budget(), *budgets.BUDGETS.values()]
+
+    def many(count, what):
+        return f"{count} {what}" + ("es" if what == "launch" else "s") * (count > 1)
+
+    def row(title, cells):
+        return f"| {title} | " + " | ".join(cells) + " |\n"
+
+    def costs(way):
+        pairs = [getattr(column, way) for column in columns]
+        return [f"{many(launches, 'launch')}, {many(products, 'GEMM')}" for launches, products in pairs]
+
+    others = ", ".join(f"`{name}`" for name in REGISTRY if name not in budgets.BUDGETS and "-" not in name)
+    table = row("", [others, *(f"`{name}`" for name in budgets.BUDGETS)]).replace("|  |", "| |")
+    table += "|---" * (1 + len(columns)) + "|\n"
+    table += row("forward, each step", costs("forward")) + row("backward, each step", costs("backward"))
+    table += row("backward, after the loop", [many(column.after_the_loop, "GEMM") for column in columns])
+    assert table in README, table

@@ -20,8 +20,8 @@ def require():
 def counted():
     """Count what the device was asked to do: by kind, copies also by direction (``"memcpy D2H"``).
 
-    ``"alloc"`` is an array's memory, whether CuPy's pool has it or has to ask the device; what the pool asks of
-    the device is not counted.
+    ``"alloc"`` is an array's memory, whether CuPy's pool has it or has to ask the device; what the pool asks
+    of the device is not counted.
     """
     counts = Counter()
     with require().trace() as events:
