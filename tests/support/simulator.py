@@ -20,12 +20,15 @@ def require():
 def counted():
     """Count what the device was asked to do: by kind, copies also by direction (``"memcpy D2H"``).
 
-    ``"alloc"`` is an array's memory, whether CuPy's pool has it or has to ask the device; what the pool asks
-    of the device is not counted.
+    ``"alloc"`` is an array's memory, from CuPy's pool or, without one, from the device; what a pool asks of
+    the device is not counted.
     """
     counts = Counter()
     with require().trace() as events:
         yield counts
+    asked = "alloc" if any(kind == "alloc" for kind, *_ in events) else "malloc"
     for kind, what, *_ in events:
-        if kind not in ("malloc", "free"):
+        if kind == asked:
+            counts["alloc"] += 1
+        elif kind not in ("malloc", "free"):
             counts[f"{kind} {what}" if kind == "memcpy" else kind] += 1
