@@ -245,7 +245,6 @@ def test_import_is_light() -> None:
 def test_the_source_folder_without_its_backends_says_what_to_do(tmp_path):
     (tmp_path / "rnnx").mkdir()
     shutil.copy(ROOT / "rnnx/__init__.py", tmp_path / "rnnx")
-    run = subprocess.run(
-        [sys.executable, "-S", "-c", "import rnnx; rnnx.LSTM"], cwd=tmp_path, capture_output=True, text=True
-    )
+    code = "import sys; sys.path.insert(0, '.'); import rnnx; rnnx.LSTM"
+    run = subprocess.run([sys.executable, "-S", "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert "is in rnnx's source folder, which lacks rnnx.backends. Run `pip install -e .`" in run.stderr
