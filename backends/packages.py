@@ -13,6 +13,9 @@ PACKAGES = (
     "torch",
     *cupy_diagnosis.WHEELS,
     "cuda-pathfinder",
+    "nvidia-cuda-nvrtc",
+    "nvidia-cuda-runtime",
+    "nvidia-cublas",
 )
 
 

@@ -5,6 +5,7 @@ did not.
 CuPy on two simulated devices (cupysim/README.md), and of the tests only those that then run on it.
 """
 
+import json
 import os
 
 os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")  # the arrays here are small
@@ -29,7 +30,7 @@ _absent: dict[str, str] = {}
 SIMULATED = os.environ.get("RNNX_CUPYSIM", "") not in ("", "0")
 SIMULATOR_TESTS = Path(cupysim.__file__).parent
 collect_ignore = [] if SIMULATED else [str(SIMULATOR_TESTS)]
-_no_simulator = ""
+_no_simulator: str | None = None
 if SIMULATED:
     os.environ.setdefault("CUPYSIM_DEVICES", "2")
     try:
@@ -39,7 +40,7 @@ if SIMULATED:
 
 
 def _find(name):
-    if name == "cupy" and _no_simulator:
+    if name == "cupy" and _no_simulator is not None:
         raise BackendError(_no_simulator)
     return READ_ONLY if name == "numpy-readonly" else backends.resolve(name)
 
@@ -90,7 +91,7 @@ def pytest_configure(config):
         raise pytest.UsageError(
             f"RNNX_REQUIRE_BACKENDS names {', '.join(sorted(unknown))}; known are {', '.join(NAMES)}"
         )
-    if _no_simulator and "cupy" in REQUIRED:
+    if _no_simulator is not None and "cupy" in REQUIRED:
         raise pytest.UsageError(f"RNNX_REQUIRE_BACKENDS names cupy: {_no_simulator}")
 
 
@@ -108,8 +109,16 @@ def pytest_collection_modifyitems(config, items):
     config.hook.pytest_deselected(items=[item for item in items if not _runs_on_simulator(item)])
     items[:] = chosen
     for item in chosen:
-        if _no_simulator and SIMULATOR_TESTS in item.path.parents:
+        if _no_simulator is not None and SIMULATOR_TESTS in item.path.parents:
             item.add_marker(pytest.mark.skip(reason=_no_simulator))
+
+
+def pytest_sessionfinish(session):
+    """Write every CUDA program that this run compiled to ``$CUPYSIM_PROGRAMS``, for support/nvrtc.py."""
+    target = os.environ.get("CUPYSIM_PROGRAMS")
+    if target and cupysim.installed():
+        programs = [(program.source, program.names, program.options) for program in cupysim.programs()]
+        Path(target).write_text(json.dumps(programs), encoding="utf-8")
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -6,6 +6,7 @@ import rnnx
 from rnnx.backends import registry
 from rnnx.errors import BackendError, MixedArraysError
 from support.cupy_stub import CUDARuntimeError, Machine, OutOfMemoryError, ndarray
+from support.programs import BODIES
 
 
 def test_arrays_of_two_devices(put):
@@ -111,3 +112,24 @@ def test_all_results_are_on_the_device_of_the_arrays(backend, second, rng):
     ]
     assert all(second.holds(array) for array in results)
     assert not any(backend.holds(array) for array in results)
+
+
+@pytest.mark.parametrize("backend", ["cupy"], indirect=True)
+def test_what_a_backend_makes_is_on_its_device(backend, second, simulator):
+    program = BODIES["rnn_tanh_forward"].program
+    made = [
+        second.empty((2, 3), "float32"),
+        second.zeros((2, 3), "float32"),
+        second.asarray([1.0]),
+        second.asarray(backend.zeros((2, 3), "float32")),
+        *second.functional_kernel(program)(*[second.zeros((2, 3), "float32")] * len(program.inputs)),
+        second.scatter_add(second.asarray([0, 1]), second.zeros((2, 3), "float32"), 4),
+    ]
+    assert all(second.holds(array) for array in made)
+    before, other = second.memory_report(), backend.memory_report()
+    kept = second.empty((10**6,), "float32")
+    assert second.memory_report()["used"] >= before["used"] + kept.nbytes
+    assert backend.memory_report() == other
+    with simulator.trace() as events:
+        second.synchronize()
+    assert ("sync", "device") in [event[:2] for event in events]

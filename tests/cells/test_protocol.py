@@ -10,7 +10,7 @@ from rnnx.cells import REGISTRY
 from rnnx.scan import CHUNK
 from support.cells import check_array, make_case
 
-DTYPES = {"float32": 2e-5, "float64": 1e-12}
+DTYPES = {"float32": 1e-5, "float64": 1e-12}
 T, N, D, H = 5, 2, 3, 4
 
 

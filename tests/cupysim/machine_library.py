@@ -66,7 +66,19 @@ def load() -> None:
     if not target.exists():
         include = sysconfig.get_path("include")
         options = ["-std=c++17", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", f"-I{include}"]
-        compile_library([*options, *map(str, sources), "-ldl"], target)
+        try:
+            compile_library([*options, *map(str, sources), "-ldl"], target)
+        except SimulatorError as error:
+            reason = (str(error).strip().splitlines() or ["it said nothing"])[0]
+            raise SimulatorError(
+                f"The CuPy simulator cannot be built with {COMPILER}: {reason}."
+                " On Debian: apt install g++ python3-dev."
+            ) from error
+        except OSError as error:
+            raise SimulatorError(
+                f"The CuPy simulator cannot write to its cache, {cache_folder()}: {error.strerror}. "
+                "Set CUPYSIM_CACHE to another folder."
+            ) from error
     library = ctypes.PyDLL(str(target))  # keeps Python's lock, and raises what a call left raised
     library.cupysim_classes.argtypes = [ctypes.py_object] * 2
     library.cupysim_trace.argtypes = [ctypes.py_object]

@@ -175,3 +175,20 @@ def test_a_launch_that_no_device_allows(cp, grid, block, shared, reason):
 def test_a_source_that_does_not_compile(cp):
     with pytest.raises(cp.cuda.compiler.CompileException, match="nowhere"):
         cp.RawKernel('extern "C" __global__ void k(int* x) { nowhere(x); }', "k").compile()
+
+
+def test_a_wider_operand_shows_in_the_name_of_the_kernel(cp):
+    a, wide = cp.ones((3, 4), "float32"), cp.ones((3, 4))
+    for add in (lambda: cp.add(a, wide, out=a), lambda: a.__iadd__(wide)):
+        with cupysim.trace() as events:
+            assert add().dtype == "float32"
+        assert ("launch", "cupy_add__float32_float64_float32") in [event[:2] for event in events]
+
+
+def test_a_list_of_device_scalars_is_a_launch_each(cp):
+    a = cp.ones(3)
+    scalars = [a.sum(), a.sum()]
+    with cupysim.trace() as events:
+        cp.asarray(scalars)
+    assert sum(event[0] == "launch" for event in events) == 2
+    assert not any(event[:2] == ("memcpy", "D2H") for event in events)

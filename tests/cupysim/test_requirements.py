@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cupysim import requirements
+from cupysim import machine_library, requirements
 
 ROOT = Path(__file__).parents[2]
 CHECKED = "cupy-cuda13x 14.2.0 and cupy-cuda12x 14.2.0"
@@ -129,3 +129,29 @@ def test_it_skips_where_it_is_not():
     assert run.returncode == 0, run.stdout
     assert "passed" not in run.stdout
     assert f"cupy            did not run: {SENTENCE}" in run.stdout
+
+
+@pytest.mark.parametrize(
+    ("says", "reason"), [("", "it said nothing"), ("fatal: no cmath", "fatal: no cmath")]
+)
+def test_a_compiler_that_fails_is_one_sentence(says, reason, tmp_path, monkeypatch):
+    compiler = tmp_path / "g++"
+    compiler.write_text(f"#!/bin/sh\n[ -z '{says}' ] || echo '{says}' >&2\nexit 1\n", encoding="utf-8")
+    compiler.chmod(0o755)
+    monkeypatch.setattr(machine_library, "COMPILER", str(compiler))
+    monkeypatch.setenv("CUPYSIM_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(requirements.SimulatorError) as caught:
+        machine_library.load()
+    assert str(caught.value) == (
+        f"The CuPy simulator cannot be built with {compiler}: {reason}."
+        " On Debian: apt install g++ python3-dev."
+    )
+
+
+def test_a_cache_that_cannot_be_written_is_one_sentence(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("CUPYSIM_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(
+        requirements.SimulatorError, match=r"cannot write to its cache, .*Set CUPYSIM_CACHE to another"
+    ):
+        machine_library.load()

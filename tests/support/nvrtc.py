@@ -3,12 +3,16 @@
 CuPy writes the source that it would write on a device, and NVIDIA's runtime compiler makes machine code of
 it; that needs no driver. It is a process of its own, since a simulator may stand in the compiler's place. It
 prints JSON: per kernel what the assembler reports, or why there is no compiler.
+
+``python -m support.nvrtc --programs FILE -arch=sm_90`` compiles all that a run on the simulator left in
+``$CUPYSIM_PROGRAMS``, and exits with 1 if a kernel spills.
 """
 
 import io
 import json
 import re
 import sys
+from pathlib import Path
 
 import numpy as np
 
@@ -79,6 +83,32 @@ def compile_all(options, dtype, layout):
     return found
 
 
+def compile_programs(path, architecture):
+    """Compile every program that a run of the tests on the simulator left; report what spills."""
+    from cupy._core import core
+    from cupy.cuda.compiler import _NVRTCProgram
+
+    kernels, spills = 0, []
+    for source, names, options in json.loads(Path(path).read_text(encoding="utf-8")):
+        chosen = (option for option in options if option.startswith(("-D", "-U", "--std", "-std")))
+        own = (
+            *core.assemble_cupy_compiler_options(()),
+            *chosen,
+            "-ftz=true",
+            architecture,
+            "--ptxas-options=-v",
+        )
+        log = io.StringIO()
+        program = _NVRTCProgram(source, "kernel.cu", name_expressions=names or (), method="cubin")
+        code, _ = program.compile(own, log)
+        assert code[:4] == b"\x7fELF", f"no machine code of\n{source}"
+        for entry in REPORT.finditer(log.getvalue()):
+            kernels += 1
+            if int(entry["stores"]) or int(entry["loads"]):
+                spills.append(entry["name"])
+    return kernels, spills
+
+
 def missing():
     """Why nothing can be compiled here, or an empty string."""
     try:
@@ -96,6 +126,11 @@ def main():
     if reason := missing():
         print(json.dumps({"missing": reason}))
         return
+    if "--programs" in sys.argv:
+        _, _, path, architecture = sys.argv
+        kernels, spills = compile_programs(path, architecture)
+        print(f"{architecture}: {kernels} kernels compiled, {len(spills)} spill {' '.join(spills)}")
+        sys.exit(1 if spills or not kernels else 0)
     kernels = {
         f"{name}, {dtype}, {layout}": report
         for dtype in ("float32", "float64")
