@@ -150,7 +150,7 @@ def _device_count(runtime: Any, cuda: int) -> int:
     if status == TOO_OLD and driver == 0:
         _refuse(
             "there is no NVIDIA driver here",
-            'Install it (a container also needs --gpus all), or use set_backend("numpy").',
+            "Run: nvidia-smi; if it is missing, install NVIDIA's driver (a container needs --gpus all).",
         )
     if status == TOO_OLD and driver // 1000 < cuda:
         _refuse_driver(driver, cuda)

@@ -99,7 +99,9 @@ def _runs_on_simulator(item):
     """Whether a test takes the backend cupy, or the simulator, or is one of the simulator's own."""
     parameters = item.callspec.params if hasattr(item, "callspec") else {}
     own = SIMULATOR_TESTS in item.path.parents
-    return parameters.get("backend") == "cupy" or "simulator" in item.fixturenames or own
+    named = any(isinstance(value, str) and value == "cupy" for value in parameters.values())
+    takes = named and parameters.get("backend", "cupy") == "cupy"
+    return takes or "simulator" in item.fixturenames or own
 
 
 def pytest_collection_modifyitems(config, items):

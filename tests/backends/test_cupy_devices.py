@@ -3,7 +3,7 @@
 import pytest
 
 import rnnx
-from rnnx.backends import registry
+from rnnx.backends import cupy_diagnosis, registry
 from rnnx.errors import BackendError, MixedArraysError
 from support.cupy_stub import CUDARuntimeError, Machine, OutOfMemoryError, ndarray
 from support.programs import BODIES
@@ -133,3 +133,20 @@ def test_what_a_backend_makes_is_on_its_device(backend, second, simulator):
     with simulator.trace() as events:
         second.synchronize()
     assert ("sync", "device") in [event[:2] for event in events]
+
+
+@pytest.mark.parametrize("backend", ["cupy"], indirect=True)
+def test_what_is_told_of_a_device(backend, simulator, monkeypatch, tmp_path):
+    line = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release Build"
+    (tmp_path / "version").write_text(line, encoding="utf-8")
+    monkeypatch.setattr(cupy_diagnosis, "DRIVER_FILE", tmp_path / "version")
+    found = backend.details()
+    assert list(found) == [
+        "name",
+        "compute capability",
+        "NVIDIA driver",
+        "CUDA of the driver",
+        "CUDA of CuPy",
+    ]
+    assert found["NVIDIA driver"] == "580.65.06"
+    assert all(found.values())

@@ -47,7 +47,7 @@ SITUATIONS = {
     "no driver": (
         Machine(driver=0, status=35),
         "there is no NVIDIA driver here.",
-        'Install it (a container also needs --gpus all), or use set_backend("numpy").',
+        "Run: nvidia-smi; if it is missing, install NVIDIA's driver (a container needs --gpus all).",
     ),
     "driver too old for CUDA 13": (
         Machine(driver=12080, status=35),

@@ -48,7 +48,7 @@ def test_no_driver(tmp_path):
     check(
         broken_machine.examine([tmp_path]),
         f"{UNUSABLE}there is no NVIDIA driver here.",
-        'Install it (a container also needs --gpus all), or use set_backend("numpy").',
+        "Run: nvidia-smi; if it is missing, install NVIDIA's driver (a container needs --gpus all).",
     )
 
 
