@@ -31,15 +31,15 @@ DRIVER_FILE = Path("/proc/driver/nvidia/version")
 STATUS = {
     3: (
         "CUDA does not initialise in this process, as happens after a fork, or when the driver is stuck",
-        'Start worker processes with multiprocessing.set_start_method("spawn"), or reboot.',
+        'Run: sudo reboot; worker processes need multiprocessing.set_start_method("spawn").',
     ),
     803: (
         "the NVIDIA kernel module and libcuda are of different versions, as after an update of the driver",
-        "Reboot; in a container, take CUDA's compatibility libraries (cuda-compat) off LD_LIBRARY_PATH.",
+        "Run: sudo reboot; in a container, take cuda-compat's folder off LD_LIBRARY_PATH.",
     ),
     804: (
         "CUDA's compatibility libraries (cuda-compat) are in use, which this device does not support",
-        "Take cuda-compat off LD_LIBRARY_PATH, or update the NVIDIA driver.",
+        "Run: unset LD_LIBRARY_PATH (it shows the way to cuda-compat), or update the NVIDIA driver.",
     ),
     999: (
         "the NVIDIA driver is stuck, as happens after the machine was suspended",

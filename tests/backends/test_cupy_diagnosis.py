@@ -79,13 +79,13 @@ SITUATIONS = {
         Machine(status=803),
         "the NVIDIA kernel module and libcuda are of different versions, as after an update of the driver"
         " (CUDA status 803).",
-        "Reboot; in a container, take CUDA's compatibility libraries (cuda-compat) off LD_LIBRARY_PATH.",
+        "Run: sudo reboot; in a container, take cuda-compat's folder off LD_LIBRARY_PATH.",
     ),
     "compatibility libraries": (
         Machine(status=804),
         "CUDA's compatibility libraries (cuda-compat) are in use, which this device does not support"
         " (CUDA status 804).",
-        "Take cuda-compat off LD_LIBRARY_PATH, or update the NVIDIA driver.",
+        "Run: unset LD_LIBRARY_PATH (it shows the way to cuda-compat), or update the NVIDIA driver.",
     ),
     "driver stuck": (
         Machine(status=999),
@@ -96,7 +96,7 @@ SITUATIONS = {
         Machine(status=3),
         "CUDA does not initialise in this process, as happens after a fork, or when the driver is stuck"
         " (CUDA status 3).",
-        'Start worker processes with multiprocessing.set_start_method("spawn"), or reboot.',
+        'Run: sudo reboot; worker processes need multiprocessing.set_start_method("spawn").',
     ),
     "driver that is not whole": (
         Machine(driver=13000, status=35),
