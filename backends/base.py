@@ -132,7 +132,7 @@ class Backend:
         try:
             with self.untracked():
                 yield
-        except Exception as error:
+        except Exception as error:  # what libraries raise for want of memory has no base class in common
             asked = self.memory_asked(error)
             if asked is None:
                 raise

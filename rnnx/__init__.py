@@ -4,7 +4,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # stars, so that the table below stays the only list of names by hand
     from rnnx.backends import *  # noqa: F403
     from rnnx.cells import *  # noqa: F403
     from rnnx.errors import *  # noqa: F403
