@@ -13,6 +13,7 @@ from rnnx.cells import REGISTRY
 from rnnx.charlm.files import write_atomically
 from rnnx.cli.paths import path
 from rnnx.cli.required import required_backends
+from rnnx.cli.selftest import run_self_test
 from rnnx.errors import BackendError, OptionError
 from rnnx.gradient_check.check import check
 from rnnx.gradient_check.layers import LAYERS
@@ -45,19 +46,25 @@ def gradcheck(
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", parser=path, help="Write the report here.")
     ] = None,
+    self_test: Annotated[
+        bool, typer.Option("--self-test", help="Check the check: does it see errors put into every cell?")
+    ] = False,
 ) -> None:
     """Compare every hand-written gradient, entry by entry, with derivatives found in another way.
 
     The exit status is 1 if one of them differs. Example: rnnx gradcheck lstm gru --backend numpy
     """
-    names = list(dict.fromkeys(cells or [*REGISTRY, *LAYERS]))
+    known = [*REGISTRY] if self_test else [*REGISTRY, *LAYERS]
+    names = list(dict.fromkeys(cells or known))
     if json_file is not None and (json_file.is_dir() or not json_file.parent.is_dir()):
         raise OptionError(
             f"--json {str(json_file)!r} is no file in a folder that exists.", "Name another file."
         )
     for name in names:
-        if name not in REGISTRY and name not in LAYERS:
-            raise OptionError(f"There is no cell {name!r}.", f"Known are {', '.join([*REGISTRY, *LAYERS])}.")
+        if name not in known:
+            raise OptionError(f"There is no cell {name!r}.", f"Known are {', '.join(known)}.")
+    if self_test:
+        raise typer.Exit(run_self_test(names, backend, json_file))
     present, absent = _backends(backend)
     required = required_backends()
     console = Console()

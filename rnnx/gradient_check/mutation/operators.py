@@ -1,130 +1,30 @@
-"""Mutation operators: small errors of the kind that people make in a backward pass, put into its syntax tree.
+"""Mutation operators: small errors of the kind that people make in a backward pass, put into its syntax.
 
-Every operator is told the syntax and the values that a run of the true code has shown, and nothing of the cell.
+Every operator is told the syntax and what a run of the true code has shown of its values, and nothing of the
+cell.
 """
 
 import ast
-import copy
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from types import CodeType
 
-from rnnx.gradient_check.rebuilt import TOOLS, Kind, Source, Tools, tool
+from rnnx.gradient_check.mutation.copies import Kind
+from rnnx.gradient_check.mutation.scene import Mutation, Scene
+from rnnx.gradient_check.mutation.sources import tool
 
 Tree = ast.AST
-Statement = ast.Expr | ast.Assign | ast.AugAssign
-
-
-class Scene:
-    """One module of a backward pass: its syntax, and the kinds of the values seen in that pass.
-
-    Parameters
-    ----------
-    source : Source
-    tools : Tools
-        Of a run of the watched module.
-    """
-
-    def __init__(self, source: Source, tools: Tools) -> None:
-        self.source = source
-        self.tensors = {name: value.shape for name, value in tools.tensors.items()}
-        passes = {source.nodes[at]: kinds for (name, at), kinds in tools.seen.items() if name == source.name}
-        self.seen = {node: kinds[True] for node, kinds in passes.items() if True in kinds}
-        self.shared = {node for node in self.seen if False in passes[node]}
-
-    def kind(self, node: Tree) -> Kind:
-        return self.seen.get(node, ("unseen",))
-
-    def is_number(self, node: Tree) -> bool:
-        return self.kind(node)[0] in ("scalar", "array")
-
-    def parent(self, node: Tree) -> Tree:
-        return self.source.parents[node]
-
-    def function(self, node: Tree) -> Tree:
-        """The innermost function around a node."""
-        while not isinstance(node, ast.FunctionDef | ast.Module):
-            node = self.parent(node)
-        return node
-
-    def is_result(self, node: Tree) -> bool:
-        """Whether a number is what a statement, a return, a dictionary's item or a comprehension yields."""
-        if not self.is_number(node):
-            return False
-        parent = self.parent(node)
-        if isinstance(parent, ast.Tuple):
-            parent, node = self.parent(parent), parent
-        if isinstance(parent, ast.ListComp | ast.GeneratorExp):
-            return node is parent.elt
-        return isinstance(parent, ast.Assign | ast.AugAssign | ast.Return | ast.Dict)
-
-    def bound_before(self, node: Tree) -> set[str]:
-        """Names that the function around a node has bound by then: its parameters, and those assigned above."""
-        function, line = self.function(node), getattr(node, "lineno", 0)
-        names = {a.arg for a in function.args.args} if isinstance(function, ast.FunctionDef) else set()
-        for other in ast.walk(function):
-            if isinstance(other, ast.Name) and isinstance(other.ctx, ast.Store) and other.lineno < line:
-                names.add(other.id)
-        return names
-
-    def others(self, node: ast.Name) -> list[str]:
-        """Other names of the same kind that are bound by then, the next one first."""
-        same = (
-            name.id
-            for name in ast.walk(self.function(node))
-            if isinstance(name, ast.Name) and self.kind(name) == self.kind(node)
-        )
-        bound = self.bound_before(node) | {node.id}
-        names = [name for name in dict.fromkeys(same) if name in bound]
-        at = names.index(node.id)
-        return names[at + 1 :] + names[:at]
-
-
 Operator = Callable[[Scene, Tree], Iterator[Tree]]
 OPERATORS: dict[str, Operator] = {}
 """By name: from a scene and one of its nodes to the nodes that may take its place."""
 
 
 def operator(name: str) -> Callable[[Operator], Operator]:
+    """Register a function as the operator of that name."""
+
     def register(function: Operator) -> Operator:
         OPERATORS[name] = function
         return function
 
     return register
-
-
-@dataclass(frozen=True)
-class Mutation:
-    """One changed node of one module."""
-
-    operator: str
-    scene: Scene
-    node: Tree
-    new: Tree
-
-    def __str__(self) -> str:
-        return f"{_text(self.node)} → {_text(self.new)}"
-
-    @property
-    def line(self) -> int:
-        return getattr(self.node, "lineno", 0)
-
-    @property
-    def is_number(self) -> bool:
-        """Whether the true node is an expression with an array or a scalar for its value."""
-        return self.scene.is_number(self.node)
-
-    @property
-    def code(self) -> CodeType:
-        """The module with the change; what the forward pass runs too is changed for the backward pass only."""
-        new, shared = self.new, self.scene.shared
-        if any(node in shared for node in (self.scene.parent(self.node), *ast.walk(self.node))):
-            side = ast.Attribute(ast.Name(TOOLS, ast.Load()), "backward", ast.Load())
-            if isinstance(self.node, ast.expr):
-                new = ast.IfExp(side, new, self.node)
-            else:
-                new = ast.If(side, [new], [self.node])
-        return self.scene.source.changed(self.node, new)
 
 
 def mutations(scene: Scene) -> Iterator[Mutation]:
@@ -137,11 +37,6 @@ def mutations(scene: Scene) -> Iterator[Mutation]:
                 if key not in known and ast.dump(node) != key[1]:
                     known.add(key)
                     yield Mutation(name, scene, node, new)
-
-
-def _text(node: Tree) -> str:
-    text = ast.unparse(ast.fix_missing_locations(copy.deepcopy(node))).replace("__rnnx__.", "")
-    return " ".join(text.split())
 
 
 def _swapped(items: list[ast.expr], scene: Scene) -> Iterator[list[ast.expr]]:
@@ -204,14 +99,19 @@ def _(scene: Scene, node: Tree) -> Iterator[Tree]:
 
 @operator("forget an activation's derivative")
 def _(scene: Scene, node: Tree) -> Iterator[Tree]:
-    if isinstance(node, ast.Call) and len(node.args) == 1 and scene.kind(node) == ("scalar",):
-        if scene.kind(node.args[0]) == ("scalar",):
-            yield node.args[0]
+    if isinstance(node, ast.Call) and len(node.args) == 1:
+        (argument,) = node.args
+        if scene.kind(node) == scene.kind(argument) == ("scalar",):
+            yield argument
 
 
 @operator("change a constant")
 def _(scene: Scene, node: Tree) -> Iterator[Tree]:
-    if isinstance(node, ast.Constant) and isinstance(node.value, float) and scene.is_number(scene.parent(node)):
+    if (
+        isinstance(node, ast.Constant)
+        and isinstance(node.value, float)
+        and scene.is_number(scene.parent(node))
+    ):
         yield ast.Constant(2.0 * node.value)
 
 
@@ -303,7 +203,7 @@ def _(scene: Scene, node: Tree) -> Iterator[Tree]:
     if isinstance(node, ast.Attribute) and node in scene.seen and node.attr in other:
         call = scene.parent(node)
         if isinstance(call, ast.Call) and len(call.args) == 1:  # the product is bound, not taken
-                yield ast.Attribute(node.value, other[node.attr], node.ctx)
+            yield ast.Attribute(node.value, other[node.attr], node.ctx)
     elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and node.value in scene.seen:
         yield ast.Pass()
     elif isinstance(node, ast.Assign) and scene.kind(node.value)[0] in ("scalar", "array", "state"):
@@ -343,9 +243,8 @@ def _(scene: Scene, node: Tree) -> Iterator[Tree]:
                 items = [*node.elts]
                 items[k], items[k + 1] = items[k + 1], items[k]
                 yield ast.Tuple(items, ast.Load())
-    elif isinstance(node, ast.Call) and len(node.args) == 1 and scene.kind(node)[0] == "array":
-        if getattr(node.func, "attr", "") == "matrix_transpose":
-            yield node.args[0]
+    elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "matrix_transpose":
+        yield from node.args if node in scene.seen else ()
 
 
 @operator("drop a part of a sum")
