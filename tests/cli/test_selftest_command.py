@@ -48,7 +48,7 @@ def test_all_killed(monkeypatch, tmp_path):
     assert ["", "gru", "1", "0", "0", "1", "0", "none", ""] in table
     assert ["", "flip a sign", "3", "1", "0", "2", "0", "100.0%", ""] in table
     assert (
-        "Equivalent in rnn, gru: rnnx.scan:3, flip a sign: 0.0 → -0.0 (the value is the same)"
+        "Equivalent in rnn, gru: rnnx.scan:3 'a = 0.0', flip a sign: 0.0 → -0.0 (the value is the same)"
         in result.output
     )
     assert (
@@ -63,7 +63,9 @@ def test_all_killed(monkeypatch, tmp_path):
 def test_a_survivor_is_named_and_gives_exit_status_1(monkeypatch):
     result, _ = invoke(monkeypatch, [KILLED, SURVIVED])
     assert result.exit_code == 1
-    survivor = "gru SURVIVED: rnnx.scan:4, flip a sign: c → -c (the gradient of Wh differs (ragged, seed 1))"
+    survivor = (
+        "gru SURVIVED: rnnx.scan:4 'c', flip a sign: c → -c (the gradient of Wh differs (ragged, seed 1))"
+    )
     assert survivor in result.output
     assert "Kill rate 50.0%" in result.output
 
