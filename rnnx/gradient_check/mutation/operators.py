@@ -75,7 +75,7 @@ def _(scene: Scene, node: Tree) -> Iterator[Tree]:
         yield ast.AugAssign(node.target, other[type(node.op)](), node.value)
     elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and scene.is_number(node):
         yield node.operand
-    elif isinstance(node, ast.expr) and scene.is_result(node):
+    elif isinstance(node, ast.expr) and scene.is_result(node) and scene.kind(node) == ("scalar",):
         yield ast.UnaryOp(ast.USub(), node)
 
 
@@ -237,9 +237,9 @@ def _(scene: Scene, node: Tree) -> Iterator[Tree]:
 
 @operator("swap two axes")
 def _(scene: Scene, node: Tree) -> Iterator[Tree]:
-    if isinstance(node, ast.Tuple) and isinstance(scene.parent(node), ast.Call) and len(node.elts) > 1:
+    if isinstance(node, ast.Tuple) and scene.parent(node) in scene.seen:
         if all(isinstance(item, ast.Constant) or scene.kind(item) == ("int",) for item in node.elts):
-            for k in range(len(node.elts) - 1):
+            for k in range(len(node.elts) - 1 if isinstance(scene.parent(node), ast.Call) else 0):
                 items = [*node.elts]
                 items[k], items[k + 1] = items[k + 1], items[k]
                 yield ast.Tuple(items, ast.Load())

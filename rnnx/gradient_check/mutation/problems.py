@@ -38,18 +38,21 @@ SCREEN = Case("equal sizes", 2, 2, 2, 2)
 
 RAGGED = Case("ragged", 2, 3, 4, 3, (2, 4, 1))
 
-WATCHED = Case("watched", 7, 5, 4, 2), Case("watched, ragged", 7, 5, 4, 2, (2, 4))
-"""Runs that show what code does; no two sizes are equal, so that a shape tells what an array is."""
+LONG = Case("long", 8, 70, 60, 4)
+"""Long enough for what is done piece by piece, and large enough to be checked along directions."""
 
-MEASURED = (
+WATCHED = Case("watched", 7, 5, 4, 2), Case("watched, ragged", 7, 5, 4, 2, (2, 4)), LONG
+"""Runs that show what code does; in the first ones a shape tells what an array is."""
+
+SMALL = (
     RAGGED,
     Case("T=4, N=2", 3, 5, 4, 2),
     Case("one step", 4, 3, 1, 2),
     Case("saturated", 2, 3, 3, 1, saturated=True),
     Case("no initial state", 3, 2, 5, 2, with_state=False),
 )
-SEEDS = range(1, 6)
-"""Of the problems above: an equivalent mutant has the true gradients on all of them."""
+MEASURED = [(case, seed) for seed in range(1, 6) for case in SMALL] + [(case, 0) for case in WATCHED]
+"""Problems with their seeds: an equivalent mutant has the true gradients on all of them."""
 
 ROUNDING = 1e-15
 """Difference of two gradients, relative to the tensor's largest entry, that counts as none."""
@@ -73,8 +76,9 @@ def screen(cell: str, make: Make) -> Problem:
 
 
 def traps(cell: str, make: Make) -> list[Problem]:
-    """A ragged batch, and the problems of the gradient check."""
-    return [RAGGED.of(cell, make), *cell_problems(make, cell)]
+    """A ragged batch, the problems of the gradient check, and a long one unless kinks lie in its way."""
+    long = LONG.of(cell, make)
+    return [RAGGED.of(cell, make), *cell_problems(make, cell), *([long] if long.analytic else [])]
 
 
 def remembered(problem: Problem, known: dict[Any, Tensors]) -> Problem:
@@ -95,34 +99,32 @@ class Measure:
 
     def __init__(self, cell: str, make: Make) -> None:
         self.cell, self.make = cell, make
-        self.known: dict[tuple[int, str, int], Tensors] = {}
+        self.known: dict[tuple[str, int], Tensors] = {}
 
     def difference(self, make: Make) -> str:
         """How the gradients of another maker's cells differ, if they do."""
-        for seed in SEEDS:
-            for case in MEASURED:
-                problem, found = case.of(self.cell, make, seed), ""
-                for number, upstream in enumerate(upstreams(problem, seed)):
-                    key = seed, case.name, number
-                    if key not in self.known:
-                        self.known[key] = gradients(case.of(self.cell, self.make, seed), upstream)
-                    try:
-                        found = _differing(gradients(problem, upstream), self.known[key])
-                    except Exception as error:  # a mutant may fail in any way
-                        return f"{type(error).__name__}: {error} ({case.name}, seed {seed})"
-                    if found:
-                        return f"the gradient of {found} differs ({case.name}, seed {seed})"
+        for case, seed in MEASURED:
+            problem, place = case.of(self.cell, make, seed), f"{case.name}, seed {seed}"
+            for number, upstream in enumerate(upstreams(problem, seed, 1 if case is LONG else 3)):
+                if (place, number) not in self.known:
+                    true = gradients(case.of(self.cell, self.make, seed), upstream)
+                    self.known[place, number] = true
+                try:
+                    name = _differing(gradients(problem, upstream), self.known[place, number])
+                except Exception as error:  # a mutant may fail in any way
+                    return f"{type(error).__name__}: {error} ({place})"
+                if name:
+                    return f"the gradient of {name} differs ({place})"
         return ""
 
 
-def upstreams(problem: Problem, seed: int) -> Iterator[Tensors]:
-    """Random gradients of all outputs, of y alone and of the final state alone."""
+def upstreams(problem: Problem, seed: int, count: int = 3) -> Iterator[Tensors]:
+    """Random gradients of all outputs, of y alone and of the final state alone: the first of these."""
     rng = np.random.default_rng(seed)
     outputs, _ = problem.forward(problem.tensors)
     full = {name: draw(rng, value.shape) for name, value in outputs.items()}
-    yield full
-    yield {"y": full["y"]}
-    yield {name: value for name, value in full.items() if name != "y"}
+    final = {name: value for name, value in full.items() if name != "y"}
+    yield from [full, {"y": full["y"]}, final][:count]
 
 
 def gradients(problem: Problem, upstream: Tensors) -> Tensors:
