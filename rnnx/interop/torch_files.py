@@ -1,19 +1,19 @@
 """Safetensors files with torch's names, read and written without torch."""
 
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rnnx import backends
-from rnnx.errors import DataError, DtypeError, OptionError
+from rnnx.errors import DataError, OptionError
 from rnnx.files import write_atomically
 from rnnx.interop import torch_weights
-from rnnx.interop.torch_layout import infer
+from rnnx.interop.torch_layout import Layout, Shapes, infer
 from rnnx.typing import Array, Params
 
-DTYPES = ("F32", "F64")
+DTYPES = {"F32": "float32", "F64": "float64"}
 SAVE = "Save it with safetensors.torch.save_file(module.state_dict(), path)."
 
 
@@ -22,18 +22,17 @@ def load_torch(
 ) -> tuple[Any, dict[str, Array]]:
     """Read the weights of a torch.nn.RNN, LSTM or GRU from a safetensors file; torch is not needed.
 
-    The kind, the sizes, the depth and the directions follow from the names and shapes. Dropout is not in a
-    file.
+    Kind, sizes, depth and directions follow from the names and shapes. Dropout is not in such a file.
 
     Parameters
     ----------
     path : path
         A file that ``safetensors.torch.save_file(module.state_dict(), path)`` has written.
     prefix : str
-        What stands before the names, such as ``"rnn."`` where the module is the part ``rnn`` of a larger one.
-        All other tensors of the file are left alone.
+        What stands before the names: ``"rnn."`` where the module is the part `rnn` of a larger one. Tensors
+        without it are left alone.
     activation : {"tanh", "relu"}, optional
-        Needed for an RNN, since a file does not tell; an LSTM and a GRU have none.
+        Of an RNN, for which it must be given, since the file does not tell; of no other kind.
 
     Returns
     -------
@@ -45,9 +44,9 @@ def load_torch(
     ------
     DataError
         The file is missing, cut short or of another format, or its names, shapes, dtypes or values are not
-        those of a module.
+        those of one module.
     OptionError
-        The activation is missing, unknown, or needless.
+        `activation` is missing or wrong.
     OSError
         The file cannot be read.
     """
@@ -56,21 +55,89 @@ def load_torch(
     path = Path(path)
     where = repr(str(path))
     if not path.is_file():
-        raise DataError(
-            f"{where} is a folder; expected a file." if path.exists() else f"There is no file {where}."
-        )
+        problem = f"{where} is no file" if path.exists() else f"There is no file {where}"
+        raise DataError(f"{problem}.", SAVE)
     try:
         with safe_open(path, framework="np") as file:
             names = list(file.keys())
-            slices = {name: file.get_slice(name) for name in names if name.startswith(prefix)}
-            layout = _layout(where, prefix, names, slices, activation)
-            arrays = {name: file.get_tensor(prefix + name) for name in layout.shapes}
+            own = {name[len(prefix) :]: file.get_slice(name) for name in names if name.startswith(prefix)}
+            shapes = {name: tuple(found.get_shape()) for name, found in own.items()}
+            layout = _layout(where, prefix, names, shapes, activation)
+            _check_dtypes(where, {prefix + name: found.get_dtype() for name, found in own.items()})
+            arrays = {name: file.get_tensor(prefix + name) for name in own}
     except SafetensorError as error:
         problem = str(error).splitlines()[0].rstrip(".")
         raise DataError(f"{where} is cut short or no safetensors file: {problem}.", SAVE) from None
     for name, value in arrays.items():
         if not np.isfinite(value).all():
-            raise DataError(f"{where}: {prefix + name} holds values that are not finite.")
+            raise DataError(f"{where}: {prefix + name} holds values that are not finite.", SAVE)
     cell = torch_weights.make_cell(layout)
-    params = torch_weights.to_params(layout, cell, arrays)
-    return cell, {name: backends.asarray(value) for name, value in params.items()}
+    return cell, torch_weights.to_params(layout, cell, arrays)
+
+
+def save_torch(path: str | PathLike[str], cell: Any, params: Params, prefix: str = "") -> None:
+    """Write weights to a safetensors file with torch's names; torch is not needed.
+
+    ``module.load_state_dict(safetensors.torch.load_file(path))`` reads them into a module of the same kind,
+    sizes, depth and directions, with biases. A file of that name is replaced in one step; a crash leaves
+    the old one or the new one.
+
+    Parameters
+    ----------
+    path : path
+    cell : SequenceCell
+        As for `rnnx.to_torch`. Its dropout and its activation are not written.
+    params : mapping of str to array
+        On any backend, in float32 or float64.
+    prefix : str
+        Put before the names, such as ``"rnn."``.
+
+    Raises
+    ------
+    OptionError
+        No module of torch computes that function; the message says why.
+    ShapeError, DtypeError, MixedArraysError
+        The parameters are not the cell's.
+    OSError
+        The folder cannot be written to, or the disk is full.
+    """
+    from safetensors.numpy import save
+
+    layout = torch_weights.layout_of("save_torch", cell)
+    arrays = torch_weights.to_arrays("save_torch", layout, cell, params, tuple(DTYPES.values()))
+    write_atomically(Path(path), save({prefix + name: value for name, value in arrays.items()}))
+
+
+def _layout(where: str, prefix: str, names: list[str], shapes: Shapes, activation: str | None) -> Layout:
+    layout = infer(shapes)
+    problem = "holds no weight_ih_l0 and weight_hh_l0 that fit" if layout is None else layout.mismatch(shapes)
+    if layout is None or problem:
+        end = "weight_hh_l0"
+        prefixes = sorted({name.removesuffix(end) for name in names if name.endswith(end)} - {prefix})
+        hint = f"Try prefix={prefixes[0]!r}." if prefixes else SAVE
+        of = f" of prefix {prefix!r}" * bool(prefix)
+        raise DataError(f"{where} is no RNN, LSTM or GRU{of}: it {problem}.", hint)
+    if layout.kind != "rnn":
+        if activation is not None:
+            raise OptionError(
+                f"load_torch: activation is {activation!r}; {where} holds {layout.kind.upper()} weights, "
+                "which have none."
+            )
+        return layout
+    if activation not in torch_weights.NONLINEARITIES:
+        raise OptionError(
+            f"load_torch: activation is {activation!r}; {where} holds RNN weights, which need one of "
+            f"{', '.join(torch_weights.NONLINEARITIES)}.",
+            "It is the module's nonlinearity; torch's default is tanh.",
+        )
+    return replace(layout, nonlinearity=activation)
+
+
+def _check_dtypes(where: str, found: dict[str, str]) -> None:
+    first = next(iter(found.values()))
+    for name, dtype in found.items():
+        if dtype not in DTYPES or dtype != first:
+            raise DataError(
+                f"{where}: {name} is {dtype}; expected all of F32, or all of F64.",
+                "Convert the module before it is saved: module.float().",
+            )

@@ -78,10 +78,10 @@ class Layout:
         return ""
 
 
-def infer(found: Shapes, nonlinearity: str = "tanh") -> Layout | None:
+def infer(found: Shapes) -> Layout | None:
     """The layout that the names and the shapes of the first layer tell; None if they tell none.
 
-    The rest may still differ from it: see `Layout.mismatch`.
+    The rest may still differ from it: see `Layout.mismatch`. Nonlinearity and dropout are torch's defaults.
     """
     first, recurrent = (tuple(found.get(f"weight_{part}_l0", ())) for part in ("ih", "hh"))
     if len(first) != 2 or len(recurrent) != 2 or 0 in first + recurrent:
@@ -97,5 +97,4 @@ def infer(found: Shapes, nonlinearity: str = "tanh") -> Layout | None:
         num_layers=sum(re.fullmatch(r"weight_hh_l\d+", name) is not None for name in found),
         bidirectional="weight_hh_l0_reverse" in found,
         bias="bias_ih_l0" in found,
-        nonlinearity=nonlinearity,
     )
