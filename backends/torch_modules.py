@@ -32,6 +32,6 @@ def build(kind: str, options: Mapping[str, Any], arrays: Mapping[str, np.ndarray
     """Make a module on the CPU, of the arrays' dtype; torch's random state stays as it is."""
     tensors = {name: torch.from_numpy(value) for name, value in arrays.items()}
     dtype = next(iter(tensors.values())).dtype
-    module = torch.nn.utils.skip_init(KINDS[kind], dtype=dtype, **options)
+    module = KINDS[kind](**options, dtype=dtype, device="meta").to_empty(device="cpu")  # draws no numbers
     module.load_state_dict(tensors)
     return module

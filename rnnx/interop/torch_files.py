@@ -110,13 +110,12 @@ def save_torch(path: str | PathLike[str], cell: Any, params: Params, prefix: str
 
 def _layout(where: str, prefix: str, names: list[str], shapes: Shapes, activation: str | None) -> Layout:
     layout = infer(shapes)
-    problem = "holds no weight_ih_l0 and weight_hh_l0 that fit" if layout is None else layout.mismatch(shapes)
-    if layout is None or problem:
+    if isinstance(layout, str):
         end = "weight_hh_l0"
         prefixes = sorted({name.removesuffix(end) for name in names if name.endswith(end)} - {prefix})
+        at = f" at the prefix {prefix!r}" * bool(prefix)
         hint = f"Try prefix={prefixes[0]!r}." if prefixes else SAVE
-        of = f" of prefix {prefix!r}" * bool(prefix)
-        raise DataError(f"{where} is no RNN, LSTM or GRU{of}: it {problem}.", hint)
+        raise DataError(f"{where} holds no RNN, LSTM or GRU{at}: it {layout}.", hint)
     if layout.kind != "rnn":
         if activation is not None:
             raise OptionError(

@@ -74,27 +74,29 @@ class Layout:
             return " and ".join(parts)
         for name, shape in expected.items():
             if tuple(found[name]) != shape:
-                return f"holds {name} of shape {tuple(found[name])}; expected {shape}"
+                return f"holds {name} of shape {tuple(found[name])}, where {shape} is expected"
         return ""
 
 
-def infer(found: Shapes) -> Layout | None:
-    """The layout that the names and the shapes of the first layer tell; None if they tell none.
-
-    The rest may still differ from it: see `Layout.mismatch`. Nonlinearity and dropout are torch's defaults.
-    """
-    first, recurrent = (tuple(found.get(f"weight_{part}_l0", ())) for part in ("ih", "hh"))
-    if len(first) != 2 or len(recurrent) != 2 or 0 in first + recurrent:
-        return None
-    H = recurrent[1]
-    kind = next((kind for kind, blocks in BLOCKS.items() if recurrent[0] == blocks * H), None)
+def infer(found: Shapes) -> Layout | str:
+    """The layout that the names and shapes tell, without nonlinearity and dropout; or why they tell none."""
+    if "weight_hr_l0" in found:
+        return "holds weight_hr_l0, a projection of h, which is not supported"
+    for name in ("weight_ih_l0", "weight_hh_l0"):
+        if name not in found:
+            return f"lacks {name}"
+        if len(found[name]) != 2 or 0 in found[name]:
+            return f"holds {name} of shape {tuple(found[name])}, where a matrix is expected"
+    rows, H = found["weight_hh_l0"]
+    kind = next((kind for kind, blocks in BLOCKS.items() if rows == blocks * H), None)
     if kind is None:
-        return None
-    return Layout(
+        return f"holds weight_hh_l0 of shape {(rows, H)}, where (H, H), (3H, H) or (4H, H) is expected"
+    layout = Layout(
         kind,
-        input_size=first[1],
+        input_size=found["weight_ih_l0"][1],
         hidden_size=H,
         num_layers=sum(re.fullmatch(r"weight_hh_l\d+", name) is not None for name in found),
         bidirectional="weight_hh_l0_reverse" in found,
         bias="bias_ih_l0" in found,
     )
+    return layout.mismatch(found) or layout

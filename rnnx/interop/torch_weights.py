@@ -1,7 +1,7 @@
 """Cells of torch's layouts, and their parameters: biases merged and split, gate blocks in torch's order.
 
-torch adds two biases, ``bias_ih + bias_hh``, where a cell here has one, ``b``. Only for a GRU's n they differ:
-``bias_hh`` stands inside the reset there, and is ``bn`` here. On the way back all else goes into ``bias_ih``.
+torch adds two biases, ``bias_ih + bias_hh``, where a cell here has one, ``b``. In a GRU's n they differ:
+``bias_hh`` stands inside the reset, and is ``bn`` here. On the way back all else goes into ``bias_ih``.
 """
 
 from collections.abc import Mapping
@@ -76,7 +76,7 @@ def _layout_of_part(where: str, part: Any) -> Layout:
     kind = next((kind for kind, found in CELLS.items() if type(part) is found), None)
     if kind is None:
         raise OptionError(
-            f"{where}: {name} has no counterpart; expected an RNN, LSTM or GRU, a Bidirectional of one of them, "
+            f"{where}: {name} has no counterpart; expected an RNN, LSTM or GRU, a Bidirectional of one, "
             "or a Stack of either."
         )
     layout = Layout(kind, part.input_size, part.hidden_size)
@@ -88,8 +88,8 @@ def _layout_of_part(where: str, part: Any) -> Layout:
         layout = replace(layout, nonlinearity=part.activation)
     if kind == "gru" and not part.reset_after:
         raise OptionError(
-            f"{where}: the GRU resets h before the recurrent product, torch.nn.GRU resets the product; they are "
-            "different functions, and no weights turn one into the other."
+            f"{where}: the GRU resets h before the recurrent product, torch.nn.GRU resets the product; "
+            "no weights turn one into the other."
         )
     if replace(part, gate_order=None) != make_cell(layout):
         raise OptionError(f"{where}: {part} has an option that torch.nn.{name} lacks.")
