@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # stars, so that the table below stays the only list of names by hand
     from rnnx.backends import *  # noqa: F403
     from rnnx.cells import *  # noqa: F403
+    from rnnx.containers import *  # noqa: F403
     from rnnx.errors import *  # noqa: F403
     from rnnx.gradient_check import *  # noqa: F403
     from rnnx.interop import *  # noqa: F403
@@ -23,6 +24,7 @@ _HOMES = {
         "use_backend"
     ),
     "rnnx.cells": "GRU GRUState LSTM LSTMState REGISTRY RNN RNNState",
+    "rnnx.containers": "CONTAINERS Bidirectional BidirectionalState Stack",
     "rnnx.errors": (
         "BackendError DataError DtypeError MemoryLimitError MixedArraysError OptionError RnnxError "
         "ShapeError TapeConsumed TrainingError"
@@ -41,6 +43,7 @@ _ROOMS = {
     "cells",
     "charlm",
     "checks",
+    "containers",
     "errors",
     "interop",
     "layers",

@@ -21,6 +21,13 @@ def size(where: str, name: str, value: Any) -> int:
     return int(value)
 
 
+def seed(where: str, name: str, value: Any) -> int:
+    """Return the value as an int; it is an integer of at least 0."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 0:
+        raise OptionError(f"{where}: {name} is {value!r}; expected an integer of at least 0.")
+    return int(value)
+
+
 def sizes(owner: object, *names: str) -> None:
     """Replace these fields of a frozen dataclass by ints; each is an integer of at least 1."""
     for name in names:

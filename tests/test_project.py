@@ -29,6 +29,7 @@ FLOORS = (
     {"stepcell"},
     {"cells"},
     {"layers", "losses", "optim"},
+    {"containers"},
     {"doctor", "gradient_check"},
     {"charlm", "interop", "notebooks"},
     {"rnnx"},

@@ -6,10 +6,12 @@ import pytest
 import rnnx
 from rnnx import states
 from rnnx.cells import REGISTRY
+from rnnx.containers import CONTAINERS
 from rnnx.ragged import segments
 from rnnx.scan import CHUNK
 from support.cells import check_array, make_case
 
+ALL = REGISTRY | CONTAINERS
 T, D, H = 7, 3, 4
 LENGTHS = {
     "unsorted": [3, 7, 1, 5, 3],
@@ -20,9 +22,9 @@ LENGTHS = {
 }
 
 
-@pytest.fixture(params=REGISTRY)
+@pytest.fixture(params=ALL)
 def cell(request):
-    return REGISTRY[request.param](D, H)
+    return ALL[request.param](D, H)
 
 
 @pytest.fixture(params=LENGTHS)
