@@ -63,8 +63,8 @@ def load_torch(
             own = {name[len(prefix) :]: file.get_slice(name) for name in names if name.startswith(prefix)}
             shapes = {name: tuple(found.get_shape()) for name, found in own.items()}
             layout = _layout(where, prefix, names, shapes, activation)
-            _check_dtypes(where, {prefix + name: found.get_dtype() for name, found in own.items()})
-            arrays = {name: file.get_tensor(prefix + name) for name in own}
+            _check_dtypes(where, {prefix + name: own[name].get_dtype() for name in layout.shapes})
+            arrays = {name: file.get_tensor(prefix + name) for name in layout.shapes}
     except SafetensorError as error:
         problem = str(error).splitlines()[0].rstrip(".")
         raise DataError(f"{where} is cut short or no safetensors file: {problem}.", SAVE) from None
