@@ -43,8 +43,10 @@ def from_torch(module: Any) -> tuple[Any, dict[str, Array]]:
     """
     found = _torch_modules().describe(module)
     if found is None:
+        made = type(module)
         raise OptionError(
-            f"from_torch: module is a {type(module).__name__}; expected a torch.nn.RNN, LSTM or GRU.",
+            f"from_torch: module is a {made.__module__}.{made.__qualname__}; expected a torch.nn.RNN, "
+            "LSTM or GRU, and no subclass.",
             "Pass the recurrent part of a model, such as model.rnn.",
         )
     if found.options.pop("proj_size"):

@@ -34,13 +34,25 @@ def pruned(torch):
         (
             lambda t: 3,
             rnnx.OptionError,
-            "module is a int; expected a torch.nn.RNN, LSTM or GRU. Pass the recurrent",
+            "module is a builtins.int; expected a torch.nn.RNN, LSTM or GRU, and no subclass. Pass",
         ),
-        (lambda t: t.nn.LSTM, rnnx.OptionError, "module is a type; expected a torch.nn.RNN, LSTM or GRU."),
-        (lambda t: t.nn.LSTMCell(3, 4), rnnx.OptionError, "module is a LSTMCell; expected"),
-        (lambda t: t.nn.Sequential(t.nn.GRU(3, 4)), rnnx.OptionError, "module is a Sequential; expected"),
-        (lambda t: type("Mine", (t.nn.GRU,), {})(3, 4), rnnx.OptionError, "module is a Mine; expected"),
-        (parametrized, rnnx.OptionError, "module is a ParametrizedLSTM; expected"),
+        (lambda t: t.nn.LSTM, rnnx.OptionError, "module is a builtins.type; expected"),
+        (
+            lambda t: t.nn.LSTMCell(3, 4),
+            rnnx.OptionError,
+            "module is a torch.nn.modules.rnn.LSTMCell; expected",
+        ),
+        (
+            lambda t: t.nn.Sequential(t.nn.GRU(3, 4)),
+            rnnx.OptionError,
+            "module is a torch.nn.modules.container.Sequential; expected",
+        ),
+        (
+            lambda t: type("Mine", (t.nn.GRU,), {"__module__": "there"})(3, 4),
+            rnnx.OptionError,
+            "module is a there.Mine; expected",
+        ),
+        (parametrized, rnnx.OptionError, "module is a torch.nn.utils.parametrize.ParametrizedLSTM; expected"),
         (pruned, rnnx.OptionError, "module lacks weight_hh_l0 and holds weight_hh_l0_orig besides. Make its"),
         (
             lambda t: t.nn.LSTM(3, 4, proj_size=2),
