@@ -35,7 +35,7 @@ def make_cell(layout: Layout) -> Any:
 
 def layers_of(cell: Any) -> dict[str, Any]:
     """Layers from the input up, by the prefix of their parameters' names."""
-    return cell.members if isinstance(cell, Stack) else {"": cell}
+    return cell.members if type(cell) is Stack else {"": cell}
 
 
 def parts_of(cell: Any) -> dict[str, Any]:
@@ -43,14 +43,14 @@ def parts_of(cell: Any) -> dict[str, Any]:
     return {
         "".join(f"{name}." for name in (prefix, direction) if name): part
         for prefix, layer in layers_of(cell).items()
-        for direction, part in (layer.members.items() if isinstance(layer, Bidirectional) else [("", layer)])
+        for direction, part in (layer.members.items() if type(layer) is Bidirectional else [("", layer)])
     }
 
 
 def layout_of(where: str, cell: Any) -> Layout:
     """The layout of the module that computes what the cell does; OptionError saying why there is none."""
     layers = list(layers_of(cell).values())
-    turned = [isinstance(layer, Bidirectional) for layer in layers]
+    turned = [type(layer) is Bidirectional for layer in layers]
     if any(both and layer.merge != "concat" for both, layer in zip(turned, layers, strict=True)):
         raise OptionError(f"{where}: a Bidirectional sums its directions; torch sets them side by side.")
     known = {prefix: _layout_of_part(where, part) for prefix, part in parts_of(cell).items()}

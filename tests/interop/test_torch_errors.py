@@ -90,6 +90,11 @@ class Peephole(rnnx.LSTM):
     """A cell with parameters of its own."""
 
 
+@dataclass(frozen=True, init=False)
+class Residual(rnnx.Stack):
+    """A stack that may compute something else."""
+
+
 @dataclass(frozen=True)
 class Wider(rnnx.LSTM):
     """An option that LSTM itself might get."""
@@ -114,6 +119,7 @@ L, G = rnnx.LSTM(3, 4), rnnx.GRU(3, 4)
         (Peephole(3, 4), f"Peephole {NO_COUNTERPART}"),
         (rnnx.Linear(3, 4), f"Linear {NO_COUNTERPART}"),
         (None, f"NoneType {NO_COUNTERPART}"),
+        (Residual(L), f"Residual {NO_COUNTERPART}"),
         (rnnx.Stack(rnnx.Stack(L)), f"Stack {NO_COUNTERPART}"),
         (rnnx.Bidirectional(rnnx.Stack(L)), f"Stack {NO_COUNTERPART}"),
         (
