@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.table import Table
 
 from rnnx import __version__
-from rnnx.charlm.files import write_atomically
 from rnnx.errors import OptionError
+from rnnx.files import write_atomically
 from rnnx.gradient_check.mutation import MutationReport, mutation_run
 
 VERDICTS = {"killed": "killed", "error": "by an error", "equivalent": "equivalent", "survived": "survived"}

@@ -10,6 +10,7 @@ import numpy as np
 
 from rnnx.backends import Backend, resolve, use_backend
 from rnnx.cells import REGISTRY
+from rnnx.containers import CONTAINERS
 from rnnx.errors import OptionError
 from rnnx.gradient_check.check import check
 from rnnx.gradient_check.mutation.copies import Copies, Make
@@ -46,7 +47,7 @@ def mutation_run(
     Parameters
     ----------
     names : iterable of str
-        Of the registry.
+        Of the registry, or of containers.
     check : callable
         The check that is to be proven.
     told : callable
@@ -61,7 +62,8 @@ def mutation_run(
     with use_backend("numpy"), np.errstate(all="ignore"):
         for name in names:
             told(name)
-            report += MutationReport(tuple(_Run(name, REGISTRY[name], check).mutants(proven)))
+            run = _Run(name, (REGISTRY | CONTAINERS)[name], check)
+            report += MutationReport(tuple(run.mutants(proven)))
     return report
 
 
