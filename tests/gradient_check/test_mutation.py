@@ -19,7 +19,6 @@ from rnnx.gradient_check.mutation.run import _Run
 from rnnx.gradient_check.mutation.sources import dependents, source
 from rnnx.gradient_check.report import GradientReport
 
-
 CELLS = REGISTRY | CONTAINERS
 
 
