@@ -28,16 +28,22 @@ from rnnx.gradient_check.mutation.report import Mutant, MutationReport
 from rnnx.gradient_check.mutation.scene import Mutation, Scene
 from rnnx.gradient_check.mutation.sources import dependents, source, tool
 from rnnx.gradient_check.problem import Problem, Tensors
-from rnnx.gradient_check.report import GradientReport
+from rnnx.gradient_check.report import GradientRow
 
-Check = Callable[[list[Problem], Backend], GradientReport]
+Check = Callable[[Problem, Backend], Iterator[GradientRow]]
+"""Yields the rows that fail."""
 
 Change = tuple[ast.AST, str]
 """A node, and what became of it."""
 
 
+def failures(problem: Problem, backend: Backend) -> Iterator[GradientRow]:
+    """Yield what the gradient check finds wrong."""
+    yield from check([problem], backend).failures
+
+
 def mutation_run(
-    names: Iterable[str], check: Check = check, told: Callable[[str], object] = lambda name: None
+    names: Iterable[str], check: Check = failures, told: Callable[[str], object] = lambda name: None
 ) -> MutationReport:
     """Run a check on every mutant of registered cells, on NumPy.
 
@@ -49,7 +55,7 @@ def mutation_run(
     names : iterable of str
         Of the registry, or of containers.
     check : callable
-        The check that is to be proven.
+        The check that is to be proven: ``check(problem, backend)`` yields the rows that fail.
     told : callable
         Called with the name of each cell as its turn comes.
 
@@ -125,9 +131,8 @@ class _Run:
     def _refusal(self, *problems: Problem) -> str:
         """What the check finds first, if anything."""
         for problem in problems:
-            report = self.check([remembered(problem, self.outputs)], resolve("numpy"))
-            if not report.passed:
-                return str(report).partition("\n")[0]
+            for row in self.check(remembered(problem, self.outputs), resolve("numpy")):
+                return str(row)
         return ""
 
     def _copies(self, mutation: Mutation) -> Copies:
