@@ -7,6 +7,8 @@ from rich.console import Console
 from rich.table import Table
 
 from rnnx import __version__
+from rnnx.cells import REGISTRY
+from rnnx.containers import CONTAINERS
 from rnnx.errors import OptionError
 from rnnx.files import write_atomically
 from rnnx.gradient_check.mutation import MutationReport, mutation_run
@@ -15,8 +17,13 @@ VERDICTS = {"killed": "killed", "error": "by an error", "equivalent": "equivalen
 """Heading by verdict."""
 
 
-def run_self_test(names: list[str], backend: str, json_file: Path | None) -> int:
+def run_self_test(cells: list[str] | None, backend: str, json_file: Path | None) -> int:
     """Put mutants of these cells to the check, print what became of them, and return the exit status."""
+    known = [*REGISTRY, *CONTAINERS]
+    names = list(dict.fromkeys(cells or known))
+    for name in names:
+        if name not in known:
+            raise OptionError(f"There is no cell {name!r} to change.", f"Known are {', '.join(known)}.")
     if backend not in ("all", "numpy"):
         raise OptionError(f"--self-test runs on numpy, not on {backend!r}.", "Leave --backend out.")
     console = Console()
@@ -26,10 +33,10 @@ def run_self_test(names: list[str], backend: str, json_file: Path | None) -> int
         console.print(_table(report, attribute))
     for mutant in report.having("survived"):
         console.print(f"{mutant.cell} SURVIVED: {mutant}", style="red", markup=False, highlight=False)
-    cells: dict[str, list[str]] = {}
+    equivalent: dict[str, list[str]] = {}
     for mutant in report.having("equivalent"):
-        cells.setdefault(str(mutant), []).append(mutant.cell)
-    for text, where in cells.items():
+        equivalent.setdefault(str(mutant), []).append(mutant.cell)
+    for text, where in equivalent.items():
         console.print(f"Equivalent in {', '.join(where)}: {text}", markup=False, highlight=False)
     if json_file is not None:
         content = {"rnnx": __version__, **json.loads(report.to_json())}

@@ -79,7 +79,7 @@ def test_nothing_tried_gives_exit_status_1(monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["linear"], "There is no cell 'linear'."),
+        (["linear"], "There is no cell 'linear' to change."),
         (["rnn", "--backend", "torch"], "--self-test runs on numpy, not on 'torch'."),
         (["rnn", "--json", "missing/report.json"], "--json 'missing/report.json' is no file in a folder"),
     ],
