@@ -15,13 +15,17 @@ from typing import Any
 
 import numpy as np
 
+from rnnx import ragged
 from rnnx.backends import Backend
 from rnnx.ops import Workspace, steps_last
-from rnnx.ragged import Segment, segments
+from rnnx.ragged import Segment
 from rnnx.typing import Array, Params, State
 
 CHUNK = 32
 """Steps that a forward pass without a tape holds at a time."""
+
+COLUMNS = 512
+"""Steps times sequences from which on a piece's input is worth a product of its own."""
 
 
 @dataclass
@@ -40,11 +44,15 @@ class Piece:
 
 @dataclass
 class Record:
-    """What the backward pass needs of the forward pass."""
+    """What the backward pass needs of the forward pass.
+
+    Of a ragged batch, `rows` are those of x that exist, piece after piece.
+    """
 
     params: Params
     x: Array
     pieces: list[Piece]
+    rows: Array | None = None
 
 
 class Steps:
@@ -62,15 +70,16 @@ class Steps:
 
     def __init__(self, cell: Any, backend: Backend, record: Record) -> None:
         self._fields = cell.State._fields
-        self._xp = backend.xp
-        self._x = record.x
+        self._backend = backend
+        self._record = record
         self._pieces = record.pieces
 
     @cached_property
     def x(self) -> Array:
-        parts = [self._x[p.segment.start : p.segment.stop, : p.segment.batch, :] for p in self._pieces]
-        rows = [self._xp.reshape(x, (x.shape[0] * x.shape[1], x.shape[2])) for x in parts]
-        return _joined(self._xp, rows, 0)
+        if self._record.rows is not None:
+            return self._record.rows
+        T, N, D = self._record.x.shape
+        return self._backend.xp.reshape(self._record.x, (T * N, D))
 
     @cached_property
     def d(self) -> Array:
@@ -94,7 +103,14 @@ class Steps:
         return self._columns([piece.states[k][1:, ...] for piece in self._pieces])
 
     def _columns(self, slabs: Sequence[Array]) -> Array:
-        return _joined(self._xp, [steps_last(self._xp, slab) for slab in slabs], 1)
+        """Slabs (T, R, N) side by side as (R, T*N)."""
+        if len(slabs) == 1:
+            return steps_last(self._backend.xp, slabs[0])
+        joined = self._backend.empty((slabs[0].shape[1], self.x.shape[0]), slabs[0].dtype)
+        parts = [piece.segment for piece in self._pieces]
+        for part, slab in zip(ragged.slabs(self._backend.xp, joined, parts), slabs, strict=True):
+            part[...] = slab
+        return joined
 
 
 def forward_with_record(
@@ -102,23 +118,29 @@ def forward_with_record(
 ) -> tuple[Array, State, Record]:
     """Run the sequences and keep what the backward pass needs."""
     xp, (T, N, _) = backend.xp, x.shape
-    parts = segments(T, N, lengths)
+    parts = ragged.segments(T, N, lengths)
     final = _Final(cell, backend, x, parts)
-    pieces: list[Piece] = []
-    y = None if len(parts) == 1 and parts[0].stop == T else backend.zeros((T, N, cell.output_size), x.dtype)
-    for part in parts:
-        pre = cell.project(xp, params, x[part.start : part.stop, : part.batch, :])
-        piece = Piece(part, pre, *_buffers(cell, backend, part.stop - part.start, part.batch, x.dtype))
-        _start(piece, pieces[-1] if pieces else state)
+    pieces = [
+        Piece(part, None, *_buffers(cell, backend, part.stop - part.start, part.batch, x.dtype))
+        for part in parts
+    ]
+    y = rows = None
+    if lengths is None:
+        pieces[0].pre = cell.project(xp, params, x)
+    else:
+        y, rows = backend.zeros((T, N, cell.output_size), x.dtype), ragged.packed(backend, x, parts)
+        _project(cell, backend, params, rows, pieces)
+    before = state
+    for part, piece in zip(parts, pieces, strict=True):
+        _start(piece, before)
         _loop(cell, _bind(cell, backend, params, part, x), piece, part.stop - part.start)
-        rows = xp.matrix_transpose(piece.states[0][1:, ...])
-        if y is None:
-            y = backend.freeze(rows)
-        else:
-            y[part.start : part.stop, : part.batch, :] = rows
+        if y is not None:
+            y[part.start : part.stop, : part.batch, :] = xp.matrix_transpose(piece.states[0][1:, ...])
         final.take(part, piece.state(cell, part.stop - part.start))
-        pieces.append(piece)
-    return y, final.state, Record(params, x, pieces)
+        before = piece
+    if y is None:
+        y = backend.freeze(xp.matrix_transpose(pieces[0].states[0][1:, ...]))
+    return y, final.state, Record(params, x, pieces, rows)
 
 
 def forward_in_chunks(
@@ -126,7 +148,7 @@ def forward_in_chunks(
 ) -> tuple[Array, State, None]:
     """Run the sequences in memory that does not grow with T, y aside."""
     xp, (T, N, _) = backend.xp, x.shape
-    parts = segments(T, N, lengths)
+    parts = ragged.segments(T, N, lengths)
     final, previous = _Final(cell, backend, x, parts), state
     y = (backend.empty if lengths is None else backend.zeros)((T, N, cell.output_size), x.dtype)
     for part in parts:
@@ -172,7 +194,11 @@ def backward(
             step(piece.pre[t, ...], piece.saved[t, ...], prev, after, d)
             after = prev
     dx, grads = cell.finish(xp, params, Steps(cell, backend, record))
-    return _spread(backend, dx, x, record.pieces), make([total.T for total in d]), grads
+    if record.rows is None:
+        dx = xp.reshape(dx, x.shape)
+    else:
+        dx = ragged.spread(backend, dx, x.shape, [piece.segment for piece in record.pieces])
+    return dx, make([total.T for total in d]), grads
 
 
 class _Final:
@@ -229,19 +255,18 @@ def _loop(cell: Any, step: Callable[..., State], piece: Piece, steps: int) -> No
         prev = after
 
 
-def _spread(backend: Backend, rows: Array, x: Array, pieces: list[Piece]) -> Array:
-    """Rows of all steps and sequences as (T, N, D), zero past a sequence's end."""
-    xp, size = backend.xp, x.shape[2]
-    if len(pieces) == 1 and pieces[0].segment.stop == x.shape[0]:
-        return xp.reshape(rows, x.shape)
-    total, at = backend.zeros(x.shape, x.dtype), 0
-    for start, stop, batch in (piece.segment for piece in pieces):
-        count = (stop - start) * batch
-        part = xp.reshape(rows[at : at + count, :], (stop - start, batch, size))
-        total[start:stop, :batch, :] = part
-        at += count
-    return total
-
-
-def _joined(xp: Any, parts: list[Array], axis: int) -> Array:
-    return parts[0] if len(parts) == 1 else xp.concat(parts, axis=axis)
+def _project(cell: Any, backend: Backend, params: Params, rows: Array, pieces: list[Piece]) -> None:
+    """Project packed rows, short pieces together: a small product for each step would take longer."""
+    xp, parts = backend.xp, [piece.segment for piece in pieces]
+    blocks, first = list(ragged.blocks(xp, rows, parts)), 0
+    for group in ragged.groups(parts, COLUMNS):
+        members, at = pieces[first : first + len(group)], sum(part.size for part in parts[:first])
+        if len(group) == 1:
+            members[0].pre = cell.project(xp, params, blocks[first])
+        else:
+            together = rows[None, at : at + sum(part.size for part in group), :]
+            pre = cell.project(xp, params, together)[0, ...]
+            for piece, slab in zip(members, ragged.slabs(xp, pre, group), strict=True):
+                piece.pre = backend.empty(slab.shape, rows.dtype)
+                piece.pre[...] = slab
+        first += len(group)
