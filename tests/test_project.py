@@ -28,7 +28,7 @@ FLOORS = (
     {"basecell"},
     {"stepcell"},
     {"cells"},
-    {"layers", "losses", "optim"},
+    {"layers", "losses", "optim", "truncated"},
     {"containers"},
     {"doctor", "gradient_check"},
     {"charlm", "interop", "notebooks"},

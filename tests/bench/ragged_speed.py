@@ -2,9 +2,9 @@
 
     OPENBLAS_NUM_THREADS=1 python tests/bench/ragged_speed.py [CELL [ROUNDS]]
 
-N=64, D=H=256, T=100, lengths uniform in 1 .. T, NumPy, float32: forward, then all gradients. The loop with masks
-runs the same hooks of the cell over the full rectangle and keeps the state of a sequence that has ended. Both
-give the same numbers, which is asserted; they take turns.
+N=64, D=H=256, T=100, lengths uniform in 1 .. T, NumPy, float32: forward, then all gradients. The loop with
+masks runs the same hooks of the cell over the full rectangle, and a sequence that has ended keeps its state.
+Both give the same numbers, which is asserted; they take turns.
 """
 
 import os

@@ -2,8 +2,8 @@
 
     OPENBLAS_NUM_THREADS=2 python tests/bench/stack_speed.py [ROUNDS]
 
-T=100, N=32, D=H=128, float32: forward, then the gradients of x and of all parameters. torch gets as many threads
-as OPENBLAS_NUM_THREADS says. The two take turns, so that the machine's other work meets both.
+T=100, N=32, D=H=128, float32: forward, then the gradients of x and of all parameters. torch gets as many
+threads as OPENBLAS_NUM_THREADS says. The two take turns, so that the machine's other work meets both.
 """
 
 import os
