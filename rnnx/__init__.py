@@ -10,6 +10,7 @@ if TYPE_CHECKING:  # stars, so that the table below stays the only list of names
     from rnnx.containers import *  # noqa: F403
     from rnnx.errors import *  # noqa: F403
     from rnnx.gradient_check import *  # noqa: F403
+    from rnnx.interop import *  # noqa: F403
     from rnnx.layers import *  # noqa: F403
     from rnnx.losses import *  # noqa: F403
     from rnnx.optim import *  # noqa: F403
@@ -30,6 +31,7 @@ _HOMES = {
         "ShapeError TapeConsumed TrainingError"
     ),
     "rnnx.gradient_check": "GradientReport gradcheck",
+    "rnnx.interop": "from_torch to_torch",
     "rnnx.layers": "Dropout Embedding Linear",
     "rnnx.losses": "half_squared_error softmax_cross_entropy",
     "rnnx.optim": "SGD Adagrad AdamW RMSprop clip_by_global_norm clip_by_value",
@@ -45,6 +47,7 @@ _ROOMS = {
     "checks",
     "containers",
     "errors",
+    "interop",
     "layers",
     "losses",
     "ops",

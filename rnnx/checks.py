@@ -83,6 +83,15 @@ def floating(where: str, name: str, xp: Namespace, found: object) -> None:
         raise DtypeError(f"{where}: {name} has dtype {found}; expected floating numbers.", 'Use "float32".')
 
 
+def named(where: str, params: Params) -> dict[str, Array]:
+    """The parameters by the names that errors use; they are in a mapping."""
+    if not isinstance(params, Mapping):
+        raise ShapeError(
+            f"{where}: params is a {type(params).__name__}; expected a dict of arrays, as from init."
+        )
+    return {f"params[{name!r}]": value for name, value in params.items()}
+
+
 def parameters(where: str, backend: Backend, params: Params, shapes: Mapping[str, tuple[int, ...]]) -> object:
     """The parameters have these names and shapes, and one floating dtype, which is returned."""
     if params.keys() != shapes.keys():
@@ -103,11 +112,7 @@ def call(
 ) -> Backend:
     """What is passed to `forward` or `step` fits together; return the backend that it lives on."""
     where = f"{type(cell).__name__}.{method}"
-    if not isinstance(params, Mapping):
-        raise ShapeError(
-            f"{where}: params is a {type(params).__name__}; expected a dict of arrays, as from init."
-        )
-    arrays = {f"params[{name!r}]": value for name, value in params.items()} | {"x": x}
+    arrays = named(where, params) | {"x": x}
     given = {} if state is None else states.checked(where, "state", cell.state_sizes, state)
     backend = backends.of(arrays | {name: value for name, (value, _) in given.items()}, where)
     common = parameters(where, backend, params, cell.param_shapes)

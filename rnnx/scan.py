@@ -8,17 +8,16 @@ A batch of sequences of different lengths, longest first, is a row of segments (
 buffers of its own and no padding, so that only the sequences still alive enter the products.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from rnnx import ragged
 from rnnx.backends import Backend
-from rnnx.ops import Workspace, steps_last
+from rnnx.ops import Workspace, capture
 from rnnx.ragged import Segment
+from rnnx.steps import Piece, Record, Steps
 from rnnx.typing import Array, Params, State
 
 CHUNK = 32
@@ -26,91 +25,6 @@ CHUNK = 32
 
 COLUMNS = 512
 """Steps times sequences from which on a piece's input is worth a product of its own."""
-
-
-@dataclass
-class Piece:
-    """Buffers of one segment; the backward pass overwrites `pre` and `saved`."""
-
-    segment: Segment
-    pre: Array
-    saved: Array
-    states: tuple[Array, ...]
-
-    def state(self, cell: Any, row: int) -> State:
-        """State (H, N) before step `row` of the segment, as views."""
-        return cell.State._make([buffer[row, ...] for buffer in self.states])
-
-
-@dataclass
-class Record:
-    """What the backward pass needs of the forward pass.
-
-    Of a ragged batch, `rows` are those of x that exist, piece after piece.
-    """
-
-    params: Params
-    x: Array
-    pieces: list[Piece]
-    rows: Array | None = None
-
-
-class Steps:
-    """All steps of all sequences side by side, as matrices that are made when asked for.
-
-    Attributes
-    ----------
-    x : (T*N, D) array
-        Inputs, as rows.
-    d : (G*H, T*N) array
-        Gradients of the pre-activations.
-    saved : (S*H, T*N) array
-        What the steps saved, or what the backward step left there.
-    """
-
-    def __init__(self, cell: Any, backend: Backend, record: Record) -> None:
-        self._fields = cell.State._fields
-        self._backend = backend
-        self._record = record
-        self._pieces = record.pieces
-
-    @cached_property
-    def x(self) -> Array:
-        if self._record.rows is not None:
-            return self._record.rows
-        T, N, D = self._record.x.shape
-        return self._backend.xp.reshape(self._record.x, (T * N, D))
-
-    @cached_property
-    def d(self) -> Array:
-        joined = self._columns([piece.pre for piece in self._pieces])
-        for piece in self._pieces:
-            piece.pre = None
-        return joined
-
-    @cached_property
-    def saved(self) -> Array:
-        return self._columns([piece.saved for piece in self._pieces])
-
-    def before(self, field: str) -> Array:
-        """State of that name before every step, (H, T*N)."""
-        k = self._fields.index(field)
-        return self._columns([piece.states[k][:-1, ...] for piece in self._pieces])
-
-    def after(self, field: str) -> Array:
-        """State of that name after every step, (H, T*N)."""
-        k = self._fields.index(field)
-        return self._columns([piece.states[k][1:, ...] for piece in self._pieces])
-
-    def _columns(self, slabs: Sequence[Array]) -> Array:
-        """Slabs (T, R, N) side by side as (R, T*N)."""
-        if len(slabs) == 1:
-            return steps_last(self._backend.xp, slabs[0])
-        joined = self._backend.empty((slabs[0].shape[1], self.x.shape[0]), slabs[0].dtype)
-        parts = [piece.segment for piece in self._pieces]
-        for part, slab in zip(ragged.slabs(self._backend.xp, joined, parts), slabs, strict=True):
-            part[...] = slab
-        return joined
 
 
 def forward_with_record(
@@ -133,7 +47,7 @@ def forward_with_record(
     before = state
     for part, piece in zip(parts, pieces, strict=True):
         _start(piece, before)
-        _loop(cell, _bind(cell, backend, params, part, x), piece, part.stop - part.start)
+        _bind(cell, backend, params, part, x)(piece, part.stop - part.start)
         if y is not None:
             y[part.start : part.stop, : part.batch, :] = xp.matrix_transpose(piece.states[0][1:, ...])
         final.take(part, piece.state(cell, part.stop - part.start))
@@ -155,11 +69,11 @@ def forward_in_chunks(
         rows = min(part.stop - part.start, CHUNK)
         piece = Piece(part, None, *_buffers(cell, backend, rows, part.batch, x.dtype))
         _start(piece, previous)
-        step = _bind(cell, backend, params, part, x)
+        run = _bind(cell, backend, params, part, x)
         for start in range(part.start, part.stop, CHUNK):
             stop = min(start + CHUNK, part.stop)
             piece.pre = cell.project(xp, params, x[start:stop, : part.batch, :])
-            _loop(cell, step, piece, stop - start)
+            run(piece, stop - start)
             y[start:stop, : part.batch, :] = xp.matrix_transpose(piece.states[0][1 : stop - start + 1, ...])
             for buffer in piece.states:
                 buffer[0, ...] = buffer[stop - start, ...]
@@ -174,7 +88,6 @@ def backward(
     """Run a record backwards; return the gradients of x, of the initial state and of the parameters."""
     xp, make, x, params = backend.xp, cell.State._make, record.x, record.params
     H, dtype = cell.hidden_size, x.dtype
-    upstream = None if dy is None else xp.matrix_transpose(dy)
     d: Any = None
     for piece in reversed(record.pieces):
         (start, stop, N), later = piece.segment, d
@@ -185,14 +98,8 @@ def backward(
                 d[k][:, alive:] = given.T[:, alive:N]
         for k, carry in enumerate(later or ()):
             d[k][:, :alive] = carry
-        step, dh = cell.bind_backward(Workspace(backend, H, N, dtype), params), d[0]
-        after = piece.state(cell, stop - start)
-        for t in reversed(range(stop - start)):
-            prev = piece.state(cell, t)
-            if upstream is not None:
-                dh += upstream[start + t, :, :N]
-            step(piece.pre[t, ...], piece.saved[t, ...], prev, after, d)
-            after = prev
+        given = None if dy is None else dy[start:stop, :N, :]
+        _bind_backward(cell, backend, params, piece)(piece, d, given)
     dx, grads = cell.finish(xp, params, Steps(cell, backend, record))
     if record.rows is None:
         dx = xp.reshape(dx, x.shape)
@@ -241,18 +148,61 @@ def _start(piece: Piece, before: Any) -> None:
             buffer[0, ...] = 0.0 if before is None else before[k].T
 
 
-def _bind(cell: Any, backend: Backend, params: Params, part: Segment, x: Array) -> Callable[..., State]:
-    ops = Workspace(backend, cell.hidden_size, part.batch, x.dtype)
-    step: Callable[..., State] = cell.bind_forward(ops, params)
-    return step
+def _bind(cell: Any, backend: Backend, params: Params, part: Segment, x: Array) -> Callable[..., None]:
+    """Function ``run(piece, steps)``: the loop compiled where the backend can, else step by step."""
+    whole = _compiled(cell, backend, params, x.dtype, part.batch, backward=False)
+    if whole is not None:
+        return lambda piece, steps: whole(steps, piece, None, None)
+    step = cell.bind_forward(Workspace(backend, cell.hidden_size, part.batch, x.dtype), params)
+
+    def run(piece: Piece, steps: int) -> None:
+        prev = piece.state(cell, 0)
+        for t in range(steps):
+            after = piece.state(cell, t + 1)
+            step(piece.pre[t, ...], prev, after, piece.saved[t, ...])
+            prev = after
+
+    return run
 
 
-def _loop(cell: Any, step: Callable[..., State], piece: Piece, steps: int) -> None:
-    prev = piece.state(cell, 0)
-    for t in range(steps):
-        after = piece.state(cell, t + 1)
-        step(piece.pre[t, ...], prev, after, piece.saved[t, ...])
-        prev = after
+def _bind_backward(cell: Any, backend: Backend, params: Params, piece: Piece) -> Callable[..., None]:
+    """Function ``run(piece, d, dy)``, likewise; it turns `d` into the gradient of the state at the start."""
+    N, dtype = piece.segment.batch, piece.pre.dtype
+    count = piece.segment.stop - piece.segment.start
+    whole = _compiled(cell, backend, params, dtype, N, backward=True)
+    if whole is not None:
+        return lambda piece, d, dy: whole(count, piece, d, dy)
+    step = cell.bind_backward(Workspace(backend, cell.hidden_size, N, dtype), params)
+
+    def run(piece: Piece, d: State, dy: Array | None) -> None:
+        upstream = None if dy is None else backend.xp.matrix_transpose(dy)
+        after, dh = piece.state(cell, count), d[0]
+        for t in reversed(range(count)):
+            prev = piece.state(cell, t)
+            if upstream is not None:
+                dh += upstream[t, ...]
+            step(piece.pre[t, ...], piece.saved[t, ...], prev, after, d)
+            after = prev
+
+    return run
+
+
+def _compiled(
+    cell: Any, backend: Backend, params: Params, dtype: Any, batch: int, *, backward: bool
+) -> Callable[..., None] | None:
+    """The whole loop as one function of the backend, ``run(steps, piece, d, dy)``; None if it has none."""
+    script = capture.script(cell, backend, backward) if backend.compiles_loops(dtype) else None
+    if script is None:
+        return None
+    recorder = capture.Recorder(backend, cell.hidden_size)
+    (cell.bind_backward if backward else cell.bind_forward)(recorder, params)
+    scratch = [backend.empty((blocks * cell.hidden_size, batch), dtype) for blocks in script.scratch]
+
+    def run(steps: int, piece: Piece, d: State | None, dy: Array | None) -> None:
+        slabs = piece.pre, piece.saved, piece.states, d or (), dy
+        backend.run_loop(script, steps, cell.hidden_size, slabs, scratch, recorder.operands)
+
+    return run
 
 
 def _project(cell: Any, backend: Backend, params: Params, rows: Array, pieces: list[Piece]) -> None:

@@ -10,11 +10,11 @@ from rich.table import Table
 
 from rnnx import __version__, backends
 from rnnx.cells import REGISTRY
-from rnnx.charlm.files import write_atomically
 from rnnx.cli.paths import path
 from rnnx.cli.required import required_backends
 from rnnx.containers import CONTAINERS
 from rnnx.errors import BackendError, OptionError
+from rnnx.files import write_atomically
 from rnnx.gradient_check.check import check
 from rnnx.gradient_check.layers import LAYERS
 from rnnx.gradient_check.problem import Problem, cell_problem, cell_problems

@@ -15,7 +15,7 @@ from time import perf_counter
 import numpy as np
 
 import rnnx
-from rnnx import scan
+from rnnx import steps
 from rnnx.cells import REGISTRY
 from rnnx.ops import Workspace
 from rnnx.ragged import Segment
@@ -31,7 +31,7 @@ def masked(cell, params, x, dy, lengths):
     pre = cell.project(np, params, x)
     saved = np.empty((T, cell.saved_blocks * H, N), x.dtype)
     states = tuple(np.empty((T + 1, H, N), x.dtype) for _ in cell.State._fields)
-    piece = scan.Piece(Segment(0, T, N), pre, saved, states)
+    piece = steps.Piece(Segment(0, T, N), pre, saved, states)
     for buffer in states:
         buffer[0] = 0.0
     step = cell.bind_forward(ops, params)
@@ -52,8 +52,8 @@ def masked(cell, params, x, dy, lengths):
         step(pre[t], saved[t], piece.state(cell, t), piece.state(cell, t + 1), d)
         for part, store in zip(d, kept, strict=True):
             part += store
-    record = scan.Record(params, x, [piece])
-    dx, grads = cell.finish(np, params, scan.Steps(cell, backend, record))
+    record = steps.Record(params, x, [piece])
+    dx, grads = cell.finish(np, params, steps.Steps(cell, backend, record))
     return y, dx.reshape(x.shape), grads
 
 
