@@ -24,7 +24,7 @@ FLOORS = (
     {"backends"},
     {"states"},
     {"checks", "init", "ops", "ragged"},
-    {"gates", "steps"},
+    {"gates", "parameters", "steps"},
     {"scan"},
     {"basecell"},
     {"stepcell"},

@@ -94,6 +94,7 @@ class GRU(StepCell):
     gate_order: tuple[str, ...] | str | None = None
 
     gates: ClassVar[tuple[str, ...]] = ("r", "z", "n")
+    keeps: ClassVar[str] = "z"
     State: ClassVar[type[GRUState]] = GRUState
 
     @property
