@@ -18,10 +18,10 @@ from rnnx.bench.sizes import NAMED, parse
 from rnnx.bench.table import table
 from rnnx.cells import REGISTRY
 from rnnx.charlm.config import meant
-from rnnx.charlm.files import write_atomically
 from rnnx.cli.paths import path
 from rnnx.cli.usage import UsageError
 from rnnx.errors import OptionError
+from rnnx.files import write_atomically
 
 CELLS = ("rnn", "lstm", "gru")
 """What is timed by default: the cells that every peer has."""
