@@ -11,6 +11,7 @@ from rnnx.backends.peers.base import reorder, threads
 from rnnx.bench.process import Library, Process, environment
 from rnnx.cells import REGISTRY
 from rnnx.errors import BackendError
+from support.required import REQUIRED
 
 CELLS = {
     "torch": {"rnn", "rnn-relu", "lstm", "gru"},
@@ -28,6 +29,7 @@ def worker(request):
     try:
         found = process.answer()
         if "problem" in found:
+            assert request.param not in REQUIRED, found["problem"]
             pytest.skip(found["problem"])
         yield request.param, process
     finally:
