@@ -6,6 +6,7 @@ from functools import partial
 from rnnx.basecell import BaseCell
 from rnnx.cells.gru import GRU, GRUState
 from rnnx.cells.lstm import LSTM, LSTMState
+from rnnx.cells.peephole_lstm import PeepholeLSTM
 from rnnx.cells.rnn import RNN, RNNState
 
 REGISTRY: dict[str, Callable[[int, int], BaseCell]] = {
@@ -13,9 +14,10 @@ REGISTRY: dict[str, Callable[[int, int], BaseCell]] = {
     "rnn-relu": partial(RNN, activation="relu"),
     "rnn-identity": partial(RNN, activation="identity"),
     "lstm": LSTM,
+    "lstm-peephole": PeepholeLSTM,
     "gru": GRU,
     "gru-reset-before": partial(GRU, reset_after=False),
 }
 """Maker of every cell and variant by name: ``REGISTRY[name](input_size, hidden_size)``."""
 
-__all__ = ["GRU", "LSTM", "REGISTRY", "RNN", "GRUState", "LSTMState", "RNNState"]
+__all__ = ["GRU", "LSTM", "REGISTRY", "RNN", "GRUState", "LSTMState", "PeepholeLSTM", "RNNState"]
