@@ -25,7 +25,7 @@ FLOORS = (
     {"states"},
     {"checks", "init", "ops", "ragged"},
     {"gates", "scan"},
-    {"basecell"},
+    {"basecell", "wavefront"},
     {"stepcell"},
     {"cells"},
     {"layers", "losses", "optim"},
