@@ -22,8 +22,8 @@ from typing import ClassVar
 
 from rnnx.cells.lstm import LSTMState
 from rnnx.ops import Ops, Pointwise, Workspace, pointwise, sigmoid, tanh
-from rnnx.scan import Steps
 from rnnx.stepcell import StepCell
+from rnnx.steps import Steps
 from rnnx.typing import Array, Namespace, Params
 
 PEEPHOLES = ("pi", "pf", "po")
