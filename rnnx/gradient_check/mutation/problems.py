@@ -36,7 +36,7 @@ class Case(NamedTuple):
 SCREEN = Case("equal sizes", 2, 2, 2, 2)
 """All sizes equal, so that confused axes give a wrong number and no error."""
 
-RAGGED = Case("ragged", 2, 3, 4, 3, (2, 4, 1))
+RAGGED = Case("ragged", 2, 3, 4, 3, (3, 4, 1))
 
 LONG = Case("long", 8, 70, 60, 4)
 """Long enough for what is done piece by piece, and large enough to be checked along directions."""
