@@ -4,8 +4,8 @@ Trap inputs leave no error a place to hide: all sizes different, biases and init
 zero, one single step, saturated gates.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -32,20 +32,40 @@ class Problem:
     forward : callable
         From the tensors on a backend to the outputs by name and a backward function, which maps the gradients
         of a subset of the outputs to the gradients of all tensors.
-    analytic : bool
-        Whether the complex step applies.
+    analytic : bool or None
+        Whether the complex step applies; None where that is to be found out.
     without_tape, by_steps : callable, optional
         Other ways to the same outputs: as for inference, and step by step. The second one writes to no
         array, so that a library's automatic differentiation can follow it.
+    gates : mapping of str to tuple of str
+        Names of the blocks that the last axis of a tensor consists of.
+    over_time : frozenset of str
+        Tensors and outputs whose first axis is time.
+    padding : mapping of str to bool array
+        Where sequences are over: these entries of outputs and gradients are exactly zero.
+    saturated : bool
+        Whether the gradients have few digits in a low precision.
+    portable : bool
+        Whether the function runs on every backend.
     """
 
     name: str
     case: str
     tensors: dict[str, np.ndarray]
     forward: Callable[[Tensors], tuple[Tensors, Backward]]
-    analytic: bool = True
+    analytic: bool | None = True
     without_tape: Callable[[Tensors], Tensors] | None = None
     by_steps: Callable[[Tensors], Tensors] | None = None
+    gates: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    over_time: frozenset[str] = frozenset()
+    padding: Mapping[str, np.ndarray] = field(default_factory=dict)
+    saturated: bool = False
+    portable: bool = True
+
+    @property
+    def entries(self) -> int:
+        """Entries of all tensors together."""
+        return sum(value.size for value in self.tensors.values())
 
 
 def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:

@@ -1,0 +1,73 @@
+"""The same gradients in other precisions and on other devices, against NumPy's in float64.
+
+The oracles prove float64. What a lower precision may differ by follows from its unit roundoff and the length
+of the sums; what no difference of precision explains is a mistake of its own: an overflow, a constant of the
+wrong dtype, a sum in a narrower one.
+"""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from rnnx.backends import Backend, resolve, use_backend
+from rnnx.errors import DtypeError
+from rnnx.gradient_check.comparison import Comparison, Place, compare, of_size, refused, rounding
+from rnnx.gradient_check.judge import Host, Judge, gradients
+
+UNDECIDED_HERE = 0.5
+"""Relative rounding from which on nothing is decided: float16 has three digits, and sums take one or two."""
+
+
+def against(dtype: str) -> str:
+    """What stands for the oracle in these rows."""
+    return f"float64 gradient, in {dtype}"
+
+
+def dtypes(backend: Backend) -> list[str]:
+    """The precisions that a backend has."""
+    found = ["float64"] if backend.double else []
+    for name in ("float32", "float16"):
+        try:
+            backend.dtype(name)
+        except DtypeError:
+            continue
+        found.append(name)
+    return found
+
+
+def compare_precisions(judge: Judge, upstream: Host, sizes: Mapping[str, np.ndarray]) -> Iterator[Comparison]:
+    """Compare in every precision that is not the truth itself.
+
+    Parameters
+    ----------
+    judge : Judge
+    upstream : dict of str to float64 array
+        Gradients of all outputs.
+    sizes : dict of str to float64 array
+        Sums of the absolute values of the terms of every gradient, where an oracle knows them.
+    """
+    problem, backend = judge.problem, judge.backend
+    truth_backend = resolve("numpy") if problem.portable else backend
+    for dtype in dtypes(backend):
+        double = dtype == "float64"
+        if str(backend) == str(truth_backend) if double else problem.saturated:
+            continue
+        place = Place(problem, str(backend), against(dtype), ", ".join(upstream))
+        # Inputs that both precisions hold exactly: only the arithmetic differs.
+        point = {k: v.astype(dtype).astype(np.float64) for k, v in problem.tensors.items()}
+        weights = {k: v.astype(dtype).astype(np.float64) for k, v in upstream.items()}
+        truth = gradients(problem, truth_backend, "float64", point, weights)
+        try:
+            found = gradients(problem, backend, dtype, point, weights)
+        except Exception as error:  # whatever a library says that lacks an operation in this precision
+            hint = f"The passes must run in {dtype}, and stay in it."
+            yield refused(place, "all", f"{type(error).__name__}: {error}", hint)
+            continue
+        for name, value in truth.items():
+            if name not in found or found[name].shape != value.shape:
+                continue  # said where the gradients are compared
+            allowed = rounding(judge.length, dtype) * of_size(sizes.get(name, np.abs(value)))
+            if double:
+                yield judge.compare(place, name, found[name], value, allowed)
+            else:
+                yield compare(place, name, found[name], value, allowed, undecided=UNDECIDED_HERE)
