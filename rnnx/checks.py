@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rnnx import backends
+from rnnx import backends, states
 from rnnx.backends import Backend
 from rnnx.errors import DtypeError, MixedArraysError, OptionError, ShapeError
 from rnnx.typing import Array, Namespace, Params, State
@@ -101,11 +101,8 @@ def call(
             f"{where}: params is a {type(params).__name__}; expected a dict of arrays, as from init."
         )
     arrays = {f"params[{name!r}]": value for name, value in params.items()} | {"x": x}
-    fields = cell.State._fields
-    if state is not None:
-        _state(where, "state", cell, state)
-        arrays |= {f"state.{field}": value for field, value in zip(fields, state, strict=True)}
-    backend = backends.of(arrays, where)
+    given = {} if state is None else states.checked(where, "state", cell.state_sizes, state)
+    backend = backends.of(arrays | {name: value for name, (value, _) in given.items()}, where)
     common = parameters(where, backend, params, cell.param_shapes)
     hint = ""
     if len(x.shape) == len(expected) - 1:
@@ -114,39 +111,40 @@ def call(
         hint = f"For a whole sequence use {type(cell).__name__}.forward."
     shape(where, "x", x, expected, hint)
     dtype(where, "x", x, common)
-    if state is not None:
-        for field, value in zip(fields, state, strict=True):
-            shape(where, f"state.{field}", value, (x.shape[-2], cell.hidden_size))
-            dtype(where, f"state.{field}", value, common)
+    for name, (value, features) in given.items():
+        shape(where, name, value, (x.shape[-2], features))
+        dtype(where, name, value, common)
     return backend
 
 
-def _state(where: str, name: str, cell: Any, state: Any) -> None:
-    """It has the fields of the cell's state."""
-    fields = cell.State._fields
-    if not isinstance(state, tuple) or len(state) != len(fields):
-        found = f"a {type(state).__name__}" + (f" of {len(state)}" if isinstance(state, tuple) else "")
-        raise ShapeError(
-            f"{where}: {name} is {found}; expected {cell.State.__name__}({', '.join(fields)}).",
-            "Pass a state as forward, step and init_state return it.",
+def lengths(where: str, values: Any, steps: int, batch: int) -> np.ndarray | None:
+    """Lengths of the sequences as int64, each in 1 .. T; None if none are given, or if all are T."""
+    if values is None:
+        return None
+    found = on_host(where, "lengths", values, "integers")
+    if found.dtype.kind not in "iu":
+        raise DtypeError(f"{where}: lengths has dtype {found.dtype}; expected integers.", "Use int64.")
+    shape(where, "lengths", found, (batch,))
+    wrong = np.flatnonzero((found < 1) | (found > steps))
+    if wrong.size:
+        raise OptionError(
+            f"{where}: lengths[{wrong[0]}] is {found[wrong[0]]}; expected lengths in 1..{steps}, T of x.",
+            "Leave out empty sequences, or pad x to the longest one.",
         )
+    return None if (found == steps).all() else found.astype(np.int64)
 
 
 def upstream(cell: Any, tape: Any, dy: Array | None, dstate: State) -> None:
     """What is passed to `backward` fits its tape."""
     where = f"{type(cell).__name__}.backward"
-    T, N, _ = tape.x.shape
-    fields = cell.State._fields
     given: dict[str, tuple[Array, tuple[int, ...]]] = {}
     if dy is not None:
-        given["dy"] = (dy, (T, N, cell.hidden_size))
-    if dstate is not None:
-        _state(where, "dstate", cell, dstate)
-        values = {f"dstate.{field}": value for field, value in zip(fields, dstate, strict=True)}
-        wanted = (N, cell.hidden_size)
-        given |= {name: (value, wanted) for name, value in values.items() if value is not None}
+        given["dy"] = (dy, (tape.steps, tape.batch, cell.output_size))
+    leaves = states.checked(where, "dstate", cell.state_sizes, dstate, partial=True)
+    for name, (value, features) in leaves.items():
+        given[name] = (value, (tape.batch, features))
     for name, (value, expected) in given.items():
-        gradient(where, tape.backend, name, value, expected, tape.x.dtype)
+        gradient(where, tape.backend, name, value, expected, tape.dtype)
 
 
 def gradient(

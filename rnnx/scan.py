@@ -3,113 +3,245 @@
 Inside, everything is features first: pre-activations (T, G*H, N), states (T+1, H, N) with the initial state
 in row 0. So every gate block is contiguous, the recurrent product is ``(G*H, H) @ (H, N)``, and "the previous
 h" is a slice. Users see (T, N, H).
+
+A batch of sequences of different lengths, longest first, is a row of segments (`rnnx.ragged`). Each has
+buffers of its own and no padding, so that only the sequences still alive enter the products.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from rnnx.backends import Backend
-from rnnx.ops import Workspace
-from rnnx.typing import Array, Namespace, Params, State
+from rnnx.ops import Workspace, steps_last
+from rnnx.ragged import Segment, segments
+from rnnx.typing import Array, Params, State
 
 CHUNK = 32
 """Steps that a forward pass without a tape holds at a time."""
 
 
 @dataclass
-class Tape:
-    """What a backward pass needs of its forward pass; it overwrites `pre` and `saved`, and lets go of all."""
+class Piece:
+    """Buffers of one segment; the backward pass overwrites `pre` and `saved`."""
 
-    cell: Any
-    backend: Backend
-    params: Any
-    x: Array
+    segment: Segment
     pre: Array
     saved: Array
     states: tuple[Array, ...]
-    consumed: bool = False
+
+    def state(self, cell: Any, row: int) -> State:
+        """State (H, N) before step `row` of the segment, as views."""
+        return cell.State._make([buffer[row, ...] for buffer in self.states])
 
 
-def forward_with_tape(
-    cell: Any, backend: Backend, params: Params, x: Array, state: State
-) -> tuple[Array, State, Tape]:
-    """Run the sequence and keep what the backward pass needs."""
-    T = x.shape[0]
-    states, saved = _buffers(cell, backend, T, x, state)
-    pre = cell.project(backend.xp, params, x)
-    _loop(cell, _bind(cell, backend, params, x), pre, states, saved)
-    y = backend.freeze(backend.xp.matrix_transpose(states[0][1:, ...]))
-    return y, _state_at(cell, backend.xp, states, T), Tape(cell, backend, params, x, pre, saved, states)
+@dataclass
+class Record:
+    """What the backward pass needs of the forward pass."""
+
+    params: Params
+    x: Array
+    pieces: list[Piece]
+
+
+class Steps:
+    """All steps of all sequences side by side, as matrices that are made when asked for.
+
+    Attributes
+    ----------
+    x : (T*N, D) array
+        Inputs, as rows.
+    d : (G*H, T*N) array
+        Gradients of the pre-activations.
+    saved : (S*H, T*N) array
+        What the steps saved, or what the backward step left there.
+    """
+
+    def __init__(self, cell: Any, backend: Backend, record: Record) -> None:
+        self._fields = cell.State._fields
+        self._xp = backend.xp
+        self._x = record.x
+        self._pieces = record.pieces
+
+    @cached_property
+    def x(self) -> Array:
+        parts = [self._x[p.segment.start : p.segment.stop, : p.segment.batch, :] for p in self._pieces]
+        rows = [self._xp.reshape(x, (x.shape[0] * x.shape[1], x.shape[2])) for x in parts]
+        return _joined(self._xp, rows, 0)
+
+    @cached_property
+    def d(self) -> Array:
+        joined = self._columns([piece.pre for piece in self._pieces])
+        for piece in self._pieces:
+            piece.pre = None
+        return joined
+
+    @cached_property
+    def saved(self) -> Array:
+        return self._columns([piece.saved for piece in self._pieces])
+
+    def before(self, field: str) -> Array:
+        """State of that name before every step, (H, T*N)."""
+        k = self._fields.index(field)
+        return self._columns([piece.states[k][:-1, ...] for piece in self._pieces])
+
+    def after(self, field: str) -> Array:
+        """State of that name after every step, (H, T*N)."""
+        k = self._fields.index(field)
+        return self._columns([piece.states[k][1:, ...] for piece in self._pieces])
+
+    def _columns(self, slabs: Sequence[Array]) -> Array:
+        return _joined(self._xp, [steps_last(self._xp, slab) for slab in slabs], 1)
+
+
+def forward_with_record(
+    cell: Any, backend: Backend, params: Params, x: Array, state: State, lengths: np.ndarray | None
+) -> tuple[Array, State, Record]:
+    """Run the sequences and keep what the backward pass needs."""
+    xp, (T, N, _) = backend.xp, x.shape
+    parts = segments(T, N, lengths)
+    final = _Final(cell, backend, x, parts)
+    pieces: list[Piece] = []
+    y = None if len(parts) == 1 and parts[0].stop == T else backend.zeros((T, N, cell.output_size), x.dtype)
+    for part in parts:
+        pre = cell.project(xp, params, x[part.start : part.stop, : part.batch, :])
+        piece = Piece(part, pre, *_buffers(cell, backend, part.stop - part.start, part.batch, x.dtype))
+        _start(piece, pieces[-1] if pieces else state)
+        _loop(cell, _bind(cell, backend, params, part, x), piece, part.stop - part.start)
+        rows = xp.matrix_transpose(piece.states[0][1:, ...])
+        if y is None:
+            y = backend.freeze(rows)
+        else:
+            y[part.start : part.stop, : part.batch, :] = rows
+        final.take(part, piece.state(cell, part.stop - part.start))
+        pieces.append(piece)
+    return y, final.state, Record(params, x, pieces)
 
 
 def forward_in_chunks(
-    cell: Any, backend: Backend, params: Params, x: Array, state: State
+    cell: Any, backend: Backend, params: Params, x: Array, state: State, lengths: np.ndarray | None
 ) -> tuple[Array, State, None]:
-    """Run the sequence in memory that does not grow with T, y aside."""
+    """Run the sequences in memory that does not grow with T, y aside."""
     xp, (T, N, _) = backend.xp, x.shape
-    states, saved = _buffers(cell, backend, min(T, CHUNK), x, state)
-    step = _bind(cell, backend, params, x)
-    y = backend.empty((T, N, cell.hidden_size), x.dtype)
-    for start in range(0, T, CHUNK):
-        steps = min(CHUNK, T - start)
-        pre = cell.project(xp, params, x[start : start + steps, ...])
-        _loop(cell, step, pre, states, saved)
-        y[start : start + steps, ...] = xp.matrix_transpose(states[0][1 : steps + 1, ...])
-        for buffer in states:
-            buffer[0, ...] = buffer[steps, ...]
-    return y, _state_at(cell, xp, states, 0), None
+    parts = segments(T, N, lengths)
+    final, previous = _Final(cell, backend, x, parts), state
+    y = (backend.empty if lengths is None else backend.zeros)((T, N, cell.output_size), x.dtype)
+    for part in parts:
+        rows = min(part.stop - part.start, CHUNK)
+        piece = Piece(part, None, *_buffers(cell, backend, rows, part.batch, x.dtype))
+        _start(piece, previous)
+        step = _bind(cell, backend, params, part, x)
+        for start in range(part.start, part.stop, CHUNK):
+            stop = min(start + CHUNK, part.stop)
+            piece.pre = cell.project(xp, params, x[start:stop, : part.batch, :])
+            _loop(cell, step, piece, stop - start)
+            y[start:stop, : part.batch, :] = xp.matrix_transpose(piece.states[0][1 : stop - start + 1, ...])
+            for buffer in piece.states:
+                buffer[0, ...] = buffer[stop - start, ...]
+        final.take(part, piece.state(cell, 0))
+        previous = Piece(part, None, None, tuple(buffer[:1, ...] for buffer in piece.states))
+    return y, final.state, None
 
 
-def backward(cell: Any, tape: Tape, dy: Array | None, dstate: State) -> tuple[Array, State, dict[str, Array]]:
-    """Run a tape backwards; return the gradients of x, of the initial state and of the parameters."""
-    backend, xp, make = tape.backend, tape.backend.xp, cell.State._make
-    params, x, pre, saved, states = tape.params, tape.x, tape.pre, tape.saved, tape.states
-    tape.params = tape.x = tape.pre = tape.saved = None
-    tape.states = ()
-    T, N, _ = x.shape
-    d = make([backend.zeros((cell.hidden_size, N), x.dtype) for _ in cell.State._fields])
-    for total, given in zip(d, dstate or (), strict=False):
-        if given is not None:
-            total[...] = given.T
+def backward(
+    cell: Any, backend: Backend, record: Record, dy: Array | None, dstate: State
+) -> tuple[Array, State, dict[str, Array]]:
+    """Run a record backwards; return the gradients of x, of the initial state and of the parameters."""
+    xp, make, x, params = backend.xp, cell.State._make, record.x, record.params
+    H, dtype = cell.hidden_size, x.dtype
     upstream = None if dy is None else xp.matrix_transpose(dy)
-    step = cell.bind_backward(Workspace(backend, cell.hidden_size, N, x.dtype), params)
-    after, dh = make([buffer[T, ...] for buffer in states]), d[0]
-    for t in reversed(range(T)):
-        prev = make([buffer[t, ...] for buffer in states])
-        if upstream is not None:
-            dh += upstream[t, ...]
-        step(pre[t, ...], saved[t, ...], prev, after, d)
-        after = prev
-    dx, grads = cell.finish(xp, params, x, states[0][:-1, ...], pre, saved)
-    return dx, make([total.T for total in d]), grads
+    d: Any = None
+    for piece in reversed(record.pieces):
+        (start, stop, N), later = piece.segment, d
+        alive = 0 if later is None else later[0].shape[1]
+        d = make([backend.zeros((H, N), dtype) for _ in cell.State._fields])
+        for k, given in enumerate(dstate or ()):
+            if given is not None:
+                d[k][:, alive:] = given.T[:, alive:N]
+        for k, carry in enumerate(later or ()):
+            d[k][:, :alive] = carry
+        step, dh = cell.bind_backward(Workspace(backend, H, N, dtype), params), d[0]
+        after = piece.state(cell, stop - start)
+        for t in reversed(range(stop - start)):
+            prev = piece.state(cell, t)
+            if upstream is not None:
+                dh += upstream[start + t, :, :N]
+            step(piece.pre[t, ...], piece.saved[t, ...], prev, after, d)
+            after = prev
+    dx, grads = cell.finish(xp, params, Steps(cell, backend, record))
+    return _spread(backend, dx, x, record.pieces), make([total.T for total in d]), grads
+
+
+class _Final:
+    """Final states of all sequences, put together from the segments that they end in."""
+
+    def __init__(self, cell: Any, backend: Backend, x: Array, parts: list[Segment]) -> None:
+        self._xp, self._whole = backend.xp, len(parts) == 1
+        self._alive = dict(zip(parts, [part.batch for part in parts[1:]] + [0], strict=True))
+        self.state = cell.State(*(None for _ in cell.State._fields))
+        if not self._whole:
+            shape = (x.shape[1], cell.hidden_size)
+            self.state = cell.State(*(backend.empty(shape, x.dtype) for _ in cell.State._fields))
+
+    def take(self, part: Segment, state: State) -> None:
+        """Keep the state (H, N) after a segment of the sequences that end there."""
+        if self._whole:
+            self.state = type(state)(*(self._xp.asarray(value.T, copy=True) for value in state))
+            return
+        alive = self._alive[part]
+        for total, value in zip(self.state, state, strict=True):
+            total[alive : part.batch, :] = value.T[alive:, :]
 
 
 def _buffers(
-    cell: Any, backend: Backend, steps: int, x: Array, state: State
-) -> tuple[tuple[Array, ...], Array]:
-    H, N = cell.hidden_size, x.shape[1]
-    states = tuple(backend.empty((steps + 1, H, N), x.dtype) for _ in cell.State._fields)
-    for k, buffer in enumerate(states):
-        buffer[0, ...] = 0.0 if state is None else state[k].T
-    return states, backend.empty((steps, cell.saved_blocks * H, N), x.dtype)
+    cell: Any, backend: Backend, steps: int, batch: int, dtype: Any
+) -> tuple[Array, tuple[Array, ...]]:
+    """Memory of what the steps save, and of the states."""
+    H = cell.hidden_size
+    states = tuple(backend.empty((steps + 1, H, batch), dtype) for _ in cell.State._fields)
+    return backend.empty((steps, cell.saved_blocks * H, batch), dtype), states
 
 
-def _bind(cell: Any, backend: Backend, params: Params, x: Array) -> Callable[..., State]:
-    step: Callable[..., State] = cell.bind_forward(
-        Workspace(backend, cell.hidden_size, x.shape[1], x.dtype), params
-    )
+def _start(piece: Piece, before: Any) -> None:
+    """Set the state before the first step: that after a piece, or one of (N, H) arrays, or zeros."""
+    batch = piece.segment.batch
+    for k, buffer in enumerate(piece.states):
+        if isinstance(before, Piece):
+            buffer[0, ...] = before.states[k][-1, :, :batch]
+        else:
+            buffer[0, ...] = 0.0 if before is None else before[k].T
+
+
+def _bind(cell: Any, backend: Backend, params: Params, part: Segment, x: Array) -> Callable[..., State]:
+    ops = Workspace(backend, cell.hidden_size, part.batch, x.dtype)
+    step: Callable[..., State] = cell.bind_forward(ops, params)
     return step
 
 
-def _loop(cell: Any, step: Callable[..., State], pre: Array, states: tuple[Array, ...], saved: Array) -> None:
-    make = cell.State._make
-    prev = make([buffer[0, ...] for buffer in states])
-    for t in range(pre.shape[0]):
-        after = make([buffer[t + 1, ...] for buffer in states])
-        step(pre[t, ...], prev, after, saved[t, ...])
+def _loop(cell: Any, step: Callable[..., State], piece: Piece, steps: int) -> None:
+    prev = piece.state(cell, 0)
+    for t in range(steps):
+        after = piece.state(cell, t + 1)
+        step(piece.pre[t, ...], prev, after, piece.saved[t, ...])
         prev = after
 
 
-def _state_at(cell: Any, xp: Namespace, states: tuple[Array, ...], row: int) -> State:
-    return cell.State(*(xp.asarray(buffer[row, ...].T, copy=True) for buffer in states))
+def _spread(backend: Backend, rows: Array, x: Array, pieces: list[Piece]) -> Array:
+    """Rows of all steps and sequences as (T, N, D), zero past a sequence's end."""
+    xp, size = backend.xp, x.shape[2]
+    if len(pieces) == 1 and pieces[0].segment.stop == x.shape[0]:
+        return xp.reshape(rows, x.shape)
+    total, at = backend.zeros(x.shape, x.dtype), 0
+    for start, stop, batch in (piece.segment for piece in pieces):
+        count = (stop - start) * batch
+        part = xp.reshape(rows[at : at + count, :], (stop - start, batch, size))
+        total[start:stop, :batch, :] = part
+        at += count
+    return total
+
+
+def _joined(xp: Any, parts: list[Array], axis: int) -> Array:
+    return parts[0] if len(parts) == 1 else xp.concat(parts, axis=axis)

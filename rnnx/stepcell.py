@@ -1,20 +1,21 @@
 """Base class of cells that are a chain of steps: it declares the hooks and makes a `SequenceCell` of them."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
-from functools import cached_property
 from typing import Any, ClassVar
 
+import numpy as np
+
 from rnnx import checks, scan
-from rnnx.backends import Backend, get_backend
-from rnnx.errors import OptionError, TapeConsumed
-from rnnx.init import draw_uniform
-from rnnx.ops import Functional, Ops, Pointwise, Workspace, input_gradients, steps_last
-from rnnx.scan import Tape
+from rnnx.backends import Backend
+from rnnx.basecell import BaseCell
+from rnnx.gates import Gated
+from rnnx.ops import Functional, Ops, Pointwise, Workspace, input_gradients
+from rnnx.scan import Record, Steps
 from rnnx.typing import Array, Namespace, Params, State
 
 
-class StepCell(ABC):
+class StepCell(Gated, BaseCell):
     """A chain with one state per time step: a subclass says what one step is.
 
     A subclass is a frozen dataclass with the fields `input_size`, `hidden_size` and `gate_order`, the class
@@ -28,15 +29,19 @@ class StepCell(ABC):
         NamedTuple of the states, `h` (the output) first.
     """
 
-    input_size: int
-    hidden_size: int
-    gate_order: tuple[str, ...] | str | None
-    gates: ClassVar[tuple[str, ...]]
     State: ClassVar[Any]
 
     def __post_init__(self) -> None:
         checks.sizes(self, "input_size", "hidden_size")
-        object.__setattr__(self, "gate_order", checks.gate_order(self, self.gate_order))
+        super().__post_init__()
+
+    @property
+    def output_size(self) -> int:
+        return self.hidden_size
+
+    @property
+    def state_sizes(self) -> State:
+        return self.State(*(self.hidden_size for _ in self.State._fields))
 
     @property
     @abstractmethod
@@ -50,30 +55,12 @@ class StepCell(ABC):
 
     @property
     def analytic(self) -> bool:
-        """Whether every formula is complex differentiable, so that the complex step applies."""
         return all(body.analytic for body in self.bodies)
 
     @property
     def param_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of every parameter by name."""
         D, H, G = self.input_size, self.hidden_size, len(self.gates)
         return {"Wx": (D, G * H), "Wh": (H, G * H), "b": (G * H,)}
-
-    @property
-    def order(self) -> tuple[str, ...]:
-        """Gate blocks as they stand in the parameters."""
-        return tuple(self.gate_order or self.gates)
-
-    @cached_property
-    def rows(self) -> tuple[slice, ...]:
-        """Rows of each gate block, in the order of `gates`."""
-        H = self.hidden_size
-        starts = [self.order.index(gate) * H for gate in self.gates]
-        return tuple(slice(start, start + H) for start in starts)
-
-    def blocks(self, slab: Array) -> list[Array]:
-        """Gate blocks (H, ...) of a slab (G*H, ...), in the order of `gates`."""
-        return [slab[rows, ...] for rows in self.rows]
 
     @abstractmethod
     def bind_forward(self, ops: Ops, params: Params) -> Callable[[Array, State, State, Array], State]:
@@ -99,146 +86,29 @@ class StepCell(ABC):
         pre += params["b"][:, None]
         return pre
 
-    def finish(
-        self, xp: Namespace, params: Params, x: Array, h: Array, dpre: Array, saved: Array
-    ) -> tuple[Array, dict[str, Array]]:
-        """Gradients of x and of the parameters from those of all steps; h are the states before each step."""
-        d = steps_last(xp, dpre)
-        dx, dWx, db = input_gradients(xp, params, x, d)
-        return dx, {"Wx": dWx, "Wh": steps_last(xp, h) @ d.T, "b": db}
+    def finish(self, xp: Namespace, params: Params, steps: Steps) -> tuple[Array, dict[str, Array]]:
+        """Gradients of x, as rows (T*N, D), and of the parameters, from those of all steps."""
+        dx, dWx, db = input_gradients(xp, params, steps.x, steps.d)
+        return dx, {"Wx": dWx, "Wh": steps.before("h") @ steps.d.T, "b": db}
 
-    def init(self, seed: int = 0, dtype: str = "float32") -> dict[str, Array]:
-        """Draw the parameters, each uniform in ±1/sqrt(H), as torch.nn does.
+    def run(
+        self,
+        backend: Backend,
+        params: Params,
+        x: Array,
+        state: State,
+        lengths: np.ndarray | None,
+        training: bool,
+    ) -> tuple[Array, State, Record | None]:
+        forward = scan.forward_with_record if training else scan.forward_in_chunks
+        return forward(self, backend, params, x, state, lengths)
 
-        Parameters
-        ----------
-        seed : int
-            One child seed per parameter name, drawn on the host: the same numbers on every backend.
-        dtype : str
-            ``"float32"``, ``"float64"`` or ``"complex128"``.
-
-        Returns
-        -------
-        dict of str to array
-            On the default backend, by name.
-        """
-        return draw_uniform(self.param_shapes, self.hidden_size**-0.5, seed, dtype)
-
-    def init_state(self, batch: int, dtype: str = "float32") -> State:
-        """Make a state of zeros, each array (N, H), on the default backend."""
-        backend = get_backend()
-        shape = (batch, self.hidden_size)
-        return self.State(*(backend.zeros(shape, dtype) for _ in self.State._fields))
-
-    def forward(
-        self, params: Params, x: Array, state: State = None, *, training: bool = True
-    ) -> tuple[Array, State, Tape | None]:
-        """Run the sequence.
-
-        Parameters
-        ----------
-        params : mapping of str to array
-            As from `init`; one dtype, one device.
-        x : (T, N, D) array
-            The dtype of the parameters.
-        state : NamedTuple of (N, H) arrays, optional
-            State before the first step; zeros by default.
-        training : bool
-            Whether to keep a tape for `backward`. Without one, the memory beyond y does not grow with T.
-
-        Returns
-        -------
-        y : (T, N, H) array
-            Hidden states. With a tape it shares the tape's memory: do not write to it (NumPy refuses to).
-        state : NamedTuple of (N, H) arrays
-            State after the last step.
-        tape : Tape or None
-
-        Raises
-        ------
-        ShapeError, DtypeError, MixedArraysError
-        """
-        backend = checks.call(self, "forward", params, x, ("T", "N", self.input_size), state)
-        with backend.computing(f"{type(self).__name__}.forward", **self._sizes(x)):
-            if training:
-                return scan.forward_with_tape(self, backend, params, x, state)
-            return scan.forward_in_chunks(self, backend, params, x, state)
-
-    def backward(
-        self, tape: Any, dy: Array | None = None, dstate: State = None
+    def run_backward(
+        self, backend: Backend, record: Any, dy: Array | None, dstate: State
     ) -> tuple[Array, State, dict[str, Array]]:
-        """Backpropagate through the sequence of a tape, and consume the tape.
+        return scan.backward(self, backend, record, dy, dstate)
 
-        Parameters
-        ----------
-        tape : Tape
-            From `forward` with ``training=True``.
-        dy : (T, N, H) array, optional
-            Gradient of y.
-        dstate : NamedTuple of (N, H) arrays, optional
-            Gradient of the final state; any of its arrays may be None.
-
-        Returns
-        -------
-        dx : (T, N, D) array
-        dstate : NamedTuple of (N, H) arrays
-            Gradient of the initial state.
-        grads : dict of str to array
-            Gradients of the parameters, by their names.
-
-        Raises
-        ------
-        TapeConsumed
-            The tape has served a backward pass before.
-        ShapeError, DtypeError, MixedArraysError
-        """
-        where = f"{type(self).__name__}.backward"
-        if not isinstance(tape, Tape):
-            found = "there is no tape" if tape is None else f"tape is a {type(tape).__name__}"
-            raise OptionError(f"{where}: {found}.", "Call forward with training=True and pass its tape.")
-        if tape.cell != self:
-            raise OptionError(
-                f"{where}: the tape is of {tape.cell}, not of {self}.", "Pass it to its own cell."
-            )
-        if tape.consumed:
-            raise TapeConsumed(
-                f"{where}: this tape has served a backward pass already.",
-                "Run forward again; to combine upstream gradients, add them first.",
-            )
-        checks.upstream(self, tape, dy, dstate)
-        tape.consumed = True
-        with tape.backend.computing(f"{type(self).__name__}.backward", **self._sizes(tape.x)):
-            return scan.backward(self, tape, dy, dstate)
-
-    def _sizes(self, x: Array) -> dict[str, int]:
-        T, N, D = x.shape
-        return {"T": T, "N": N, "D": D, "H": self.hidden_size}
-
-    def step(self, params: Params, x: Array, state: State = None) -> tuple[Array, State]:
-        """Run one step, for streaming and sampling.
-
-        It writes to no array, so a library's automatic differentiation can follow it.
-
-        Parameters
-        ----------
-        params : mapping of str to array
-        x : (N, D) array
-        state : NamedTuple of (N, H) arrays, optional
-            Zeros by default.
-
-        Returns
-        -------
-        y : (N, H) array
-        state : NamedTuple of (N, H) arrays
-        """
-        backend = checks.call(self, "step", params, x, ("N", self.input_size), state)
-        with backend.placed():
-            return self._step(backend, params, x, state)
-
-    def _step(self, backend: Backend, params: Params, x: Array, state: State) -> tuple[Array, State]:
-        if state is None:
-            shape = (x.shape[0], self.hidden_size)
-            state = self.State(*(backend.zeros(shape, x.dtype) for _ in self.State._fields))
+    def run_step(self, backend: Backend, params: Params, x: Array, state: State) -> tuple[Array, State]:
         pre = self.project(backend.xp, params, x[None, ...])[0, ...]
         step, nothing = self.bind_forward(Functional(backend), params), [None] * len(self.State._fields)
         after = step(pre, self.State(*(s.T for s in state)), self.State(*nothing), None)

@@ -13,7 +13,7 @@ Params: TypeAlias = Mapping[str, Array]
 """Parameters or their gradients by dotted name."""
 
 State: TypeAlias = Any
-"""A cell's NamedTuple of arrays, h (the output) first: each (N, H) for users, (H, N) inside the time loop."""
+"""A (named) tuple of arrays or of states: arrays are (N, H) for users, (H, N) inside the time loop."""
 
 Kernel: TypeAlias = Callable[..., tuple[Array, ...]]
 """A bound pointwise body: ``kernel(*inputs, out=outputs)``; a functional one takes no `out`."""
@@ -47,20 +47,24 @@ class SequenceCell(Protocol):
         """D."""
 
     @property
-    def hidden_size(self) -> int:
-        """H."""
+    def output_size(self) -> int:
+        """Features of y."""
 
     @property
     def param_shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of every parameter by name."""
 
     @property
-    def State(self) -> Any:
-        """NamedTuple of the states, `h` (the output) first."""
+    def state_sizes(self) -> Any:
+        """The state's structure, with the number of features in place of each array."""
 
     @property
     def analytic(self) -> bool:
         """Whether every formula is complex differentiable."""
+
+    @property
+    def causal(self) -> bool:
+        """Whether y[t] depends on no later step, so that `step` exists."""
 
     def init(self, seed: int = 0, dtype: str = "float32") -> dict[str, Array]:
         """Draw the parameters."""
@@ -69,9 +73,9 @@ class SequenceCell(Protocol):
         """Make a state of zeros."""
 
     def forward(
-        self, params: Params, x: Array, state: Any = None, *, training: bool = True
+        self, params: Params, x: Array, state: Any = None, *, lengths: Any = None, training: bool = True
     ) -> tuple[Array, Any, Any]:
-        """Map x (T, N, D) to y (T, N, H), the final state and a tape."""
+        """Map x (T, N, D) to y (T, N, features), the final state and a tape."""
 
     def backward(
         self, tape: Any, dy: Array | None = None, dstate: Any = None
@@ -79,4 +83,4 @@ class SequenceCell(Protocol):
         """Return the gradients of x, the initial state and the parameters."""
 
     def step(self, params: Params, x: Array, state: Any = None) -> tuple[Array, Any]:
-        """Map one step's x (N, D) to y (N, H) and the next state."""
+        """Map one step's x (N, D) to y (N, features) and the next state."""

@@ -22,8 +22,10 @@ SOURCES = sorted(path for folder in ("rnnx", "backends") for path in (ROOT / fol
 FLOORS = (
     {"errors", "typing"},
     {"backends"},
-    {"checks", "init", "ops"},
-    {"scan"},
+    {"states"},
+    {"checks", "init", "ops", "ragged"},
+    {"gates", "scan"},
+    {"basecell"},
     {"stepcell"},
     {"cells"},
     {"layers", "losses", "optim"},

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from functools import partial
 
+from rnnx.basecell import BaseCell
 from rnnx.cells.gru import GRU, GRUState
 from rnnx.cells.lstm import LSTM, LSTMState
 from rnnx.cells.rnn import RNN, RNNState
-from rnnx.stepcell import StepCell
 
-REGISTRY: dict[str, Callable[[int, int], StepCell]] = {
+REGISTRY: dict[str, Callable[[int, int], BaseCell]] = {
     "rnn": RNN,
     "rnn-relu": partial(RNN, activation="relu"),
     "rnn-identity": partial(RNN, activation="identity"),

@@ -16,7 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
-from rnnx.ops import Ops, Pointwise, Workspace, input_gradients, pointwise, sigmoid, steps_last, tanh
+from rnnx.ops import Ops, Pointwise, Workspace, input_gradients, pointwise, sigmoid, tanh
+from rnnx.scan import Steps
 from rnnx.stepcell import StepCell
 from rnnx.typing import Array, Namespace, Params
 
@@ -190,11 +191,9 @@ class GRU(StepCell):
 
         return step
 
-    def finish(
-        self, xp: Namespace, params: Params, x: Array, h: Array, dpre: Array, saved: Array
-    ) -> tuple[Array, dict[str, Array]]:
-        d, h, saved = steps_last(xp, dpre), steps_last(xp, h), steps_last(xp, saved)
-        dx, dWx, db = input_gradients(xp, params, x, d)
+    def finish(self, xp: Namespace, params: Params, steps: Steps) -> tuple[Array, dict[str, Array]]:
+        d, h, saved = steps.d, steps.before("h"), steps.saved
+        dx, dWx, db = input_gradients(xp, params, steps.x, d)
         grads = {"Wx": dWx, "b": db}
         if self.reset_after:
             grads["Wh"] = h @ saved.T

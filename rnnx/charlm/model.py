@@ -18,11 +18,12 @@ import numpy as np
 
 from rnnx import backends, checks
 from rnnx.backends import Backend, asarray
+from rnnx.basecell import BaseCell
 from rnnx.cells import REGISTRY
 from rnnx.errors import OptionError, ShapeError
+from rnnx.gates import Gated
 from rnnx.init import generator as child_generator
 from rnnx.layers import Dropout, Embedding, Linear
-from rnnx.stepcell import StepCell
 from rnnx.typing import Array, Params, State
 
 FORGET_BIAS = 1.0
@@ -78,14 +79,14 @@ class CharModel:
         return Embedding(self.vocabulary_size, self.embedding_size) if self.embedding_size else None
 
     @cached_property
-    def recurrent(self) -> StepCell:
+    def recurrent(self) -> BaseCell:
         """The recurrent cell."""
         return REGISTRY[self.cell](self.embedding_size or self.vocabulary_size, self.hidden_size)
 
     @cached_property
     def head(self) -> Linear:
         """The layer that makes logits of hidden states."""
-        return Linear(self.hidden_size, self.vocabulary_size)
+        return Linear(self.recurrent.output_size, self.vocabulary_size)
 
     @cached_property
     def _dropout(self) -> Dropout:
@@ -123,9 +124,10 @@ class CharModel:
             if layer is not None:
                 child = int(child_generator(seed, part).integers(2**62))
                 params |= {f"{part}.{name}": value for name, value in layer.init(child, dtype).items()}
-        if "f" in self.recurrent.gates:
-            bias = np.zeros(self.recurrent.param_shapes["b"])
-            bias[self.recurrent.rows[self.recurrent.gates.index("f")]] = FORGET_BIAS
+        cell = self.recurrent
+        if isinstance(cell, Gated) and "f" in cell.gates:
+            bias = np.zeros(cell.param_shapes["b"])
+            bias[cell.rows[cell.gates.index("f")]] = FORGET_BIAS
             params["cell.b"] = params["cell.b"] + asarray(bias, dtype=dtype)
         return params
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from rnnx import states
 from rnnx.backends import get_backend
 from rnnx.typing import Array, SequenceCell
 
@@ -101,34 +102,34 @@ def cell_problem(
     """
     rng = np.random.default_rng(seed)
     # More inputs to a unit would saturate it, and 1 - tanh**2 would have no digits left to compare.
-    scale = min(1.0, (8.0 / (cell.input_size + cell.hidden_size)) ** 0.5)
+    scale = min(1.0, (8.0 / (cell.input_size + cell.output_size)) ** 0.5)
     weights = {
         key: draw(rng, shape) * (scale if len(shape) > 1 else 1.0) for key, shape in cell.param_shapes.items()
     }
     if saturated:
         weights["b"][::3] = 7.0 * np.sign(weights["b"][::3])
-    fields = cell.State._fields
-    states = {f"state.{field}": draw(rng, (batch, cell.hidden_size)) for field in fields}
-    given = states if with_state else {}
+    sizes = cell.state_sizes
+    starts = {name: draw(rng, (batch, size)) for name, size in states.leaves(sizes)}
+    finals = [name for name, _ in states.leaves(sizes, "final")]
+    given = starts if with_state else {}
     tensors = weights | {"x": draw(rng, (steps, batch, cell.input_size))} | given
 
     def split(values: Tensors) -> tuple[Tensors, Array, Any]:
-        state = cell.State(*(values[k] for k in states)) if with_state else None
+        state = states.from_leaves(sizes, (values[k] for k in starts)) if with_state else None
         return {k: values[k] for k in weights}, values["x"], state
 
     def outputs(y: Array, final: Any) -> Tensors:
-        return {"y": y} | {f"final.{field}": value for field, value in zip(fields, final, strict=True)}
+        return {"y": y} | dict(states.leaves(final, "final"))
 
     def forward(values: Tensors) -> tuple[Tensors, Backward]:
         params, x, state = split(values)
         y, final, tape = cell.forward(params, x, state)
 
         def backward(upstream: Tensors) -> Tensors:
-            dfinal = cell.State(*(upstream.get(f"final.{field}") for field in fields))
-            if all(value is None for value in dfinal):
-                dfinal = None
+            ends = [upstream.get(name) for name in finals]
+            dfinal = None if all(end is None for end in ends) else states.from_leaves(sizes, iter(ends))
             dx, dstate, grads = cell.backward(tape, upstream.get("y"), dfinal)
-            return {**grads, "x": dx, **(dict(zip(states, dstate, strict=True)) if with_state else {})}
+            return {**grads, "x": dx, **(dict(states.leaves(dstate)) if with_state else {})}
 
         return outputs(y, final), backward
 
@@ -144,7 +145,9 @@ def cell_problem(
             rows.append(row)
         return outputs(get_backend().xp.stack(rows), state)
 
-    return Problem(name, case, tensors, forward, cell.analytic, without_tape, by_steps)
+    return Problem(
+        name, case, tensors, forward, cell.analytic, without_tape, by_steps if cell.causal else None
+    )
 
 
 def cell_problems(make: Callable[[int, int], SequenceCell], name: str) -> list[Problem]:

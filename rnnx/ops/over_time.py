@@ -10,7 +10,5 @@ def steps_last(xp: Namespace, slab: Array) -> Array:
 
 
 def input_gradients(xp: Namespace, params: Params, x: Array, d: Array) -> tuple[Array, Array, Array]:
-    """Gradients of x, Wx and b, given that of the pre-activations, d (G*H, T*N)."""
-    rows = xp.reshape(x, (x.shape[0] * x.shape[1], x.shape[2]))
-    dx = xp.reshape(d.T @ params["Wx"].T, x.shape)
-    return dx, rows.T @ d.T, xp.sum(d, axis=1)
+    """Gradients of x, Wx and b, given rows x (T*N, D) and those of the pre-activations, d (G*H, T*N)."""
+    return d.T @ params["Wx"].T, x.T @ d.T, xp.sum(d, axis=1)

@@ -32,7 +32,9 @@ def test_memory_without_a_tape_does_not_grow_with_time(name):
 def test_a_consumed_tape_lets_go_of_its_memory():
     cell = rnnx.LSTM(8, 16)
     _, _, tape = cell.forward(cell.init(), np.ones((50, 4, 8), np.float32))
-    watched = [weakref.ref(array) for array in (tape.pre, tape.saved, *tape.states)]
+    (piece,) = tape.record.pieces
+    watched = [weakref.ref(array) for array in (piece.pre, piece.saved, *piece.states)]
+    del piece
     cell.backward(tape)
     assert all(reference() is None for reference in watched)
 

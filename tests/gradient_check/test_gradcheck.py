@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import rnnx
+from rnnx import states
 from rnnx.cells import REGISTRY
 from rnnx.gradient_check.check import check, divisor
 from rnnx.gradient_check.layers import LAYERS
@@ -19,10 +20,10 @@ def test_every_gradient_of_every_cell(name, backend):
     report = check(cell_problems(REGISTRY[name], name), backend)
     assert report.passed, str(report)
     cell = REGISTRY[name](2, 3)
-    tensors = {*cell.param_shapes, "x", *(f"state.{field}" for field in cell.State._fields)}
+    tensors = {*cell.param_shapes, "x", *dict(states.leaves(cell.state_sizes))}
     oracle = "complex step" if cell.analytic and backend.complex else "central differences"
     oracles = {oracle, "autograd"} if backend.autograd else {oracle}
-    outputs = {"y", *(f"final.{field}" for field in cell.State._fields)}
+    outputs = {"y", *dict(states.leaves(cell.state_sizes, "final"))}
     expected = {(t, o) for t in tensors for o in oracles} | {(t, o) for t in outputs for o in FORWARD}
     assert {(row.tensor, row.oracle) for row in report.rows} == expected
     assert {row.backend for row in report.rows} == {str(backend)}

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rnnx import states
 from rnnx.gradient_check.problem import draw
 
 
@@ -23,7 +24,7 @@ class Case(NamedTuple):
             if isinstance(value, dict):
                 return {name: move(array) for name, array in value.items()}
             if isinstance(value, tuple):
-                return type(value)(*map(move, value))
+                return states.rebuild(value, list(map(move, value)))
             return backend.asarray(value, dtype)
 
         return Case(*map(move, self))
@@ -32,10 +33,9 @@ class Case(NamedTuple):
 def make_case(cell, rng, steps=5, batch=2):
     """Draw parameters, input, initial state and upstream gradients."""
     params = {name: draw(rng, shape) for name, shape in cell.param_shapes.items()}
-    shape = (batch, cell.hidden_size)
-    states = [cell.State(*(draw(rng, shape) for _ in cell.State._fields)) for _ in range(2)]
+    start, end = (states.transform(lambda size: draw(rng, (batch, size)), cell.state_sizes) for _ in range(2))
     x = draw(rng, (steps, batch, cell.input_size))
-    return Case(params, x, states[0], draw(rng, (steps, *shape)), states[1])
+    return Case(params, x, start, draw(rng, (steps, batch, cell.output_size)), end)
 
 
 def check_array(backend, x, shape, dtype):

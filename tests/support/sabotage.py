@@ -49,16 +49,15 @@ class ZeroedGate(SpoiltStep, LSTM):
 
 @dataclass(frozen=True)
 class UnshiftedH(LSTM):
-    def finish(self, xp, params, x, h, dpre, saved):
-        dx, grads = super().finish(xp, params, x, h, dpre, saved)
-        shifted = xp.concat([h[1:, ...], h[:1, ...]])
-        return dx, grads | {"Wh": super().finish(xp, params, x, shifted, dpre, saved)[1]["Wh"]}
+    def finish(self, xp, params, steps):
+        dx, grads = super().finish(xp, params, steps)
+        return dx, grads | {"Wh": steps.after("h") @ steps.d.T}
 
 
 @dataclass(frozen=True)
 class StartsFromWeights(Spoilt, LSTM):
     def spoil(self, tape, dx, dstate, grads):
-        return dx, dstate, grads | {"Wx": grads["Wx"] + tape.params["Wx"]}
+        return dx, dstate, grads | {"Wx": grads["Wx"] + tape.record.params["Wx"]}
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ class DoubledBias(Spoilt, LSTM):
 @dataclass(frozen=True)
 class MeanOverTime(Spoilt, RNN):
     def spoil(self, tape, dx, dstate, grads):
-        return dx, dstate, grads | {"Wx": grads["Wx"] / tape.x.shape[0]}
+        return dx, dstate, grads | {"Wx": grads["Wx"] / tape.steps}
 
 
 @dataclass(frozen=True)
@@ -148,8 +147,9 @@ class NotANumber(Spoilt, RNN):
 class ResetForgotten(GRU):
     """The gradient of the hidden part of n without the reset gate that it passes through."""
 
-    def finish(self, xp, params, x, h, dpre, saved):
-        return super().finish(xp, params, x, h, dpre, dpre)
+    def finish(self, xp, params, steps):
+        steps.saved = steps.d
+        return super().finish(xp, params, steps)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,76 @@
+"""Batches of sequences of different lengths, as rectangles that hold no padding.
+
+Sorted by length, longest first, the sequences that are still alive at a step are the first ones of the batch.
+So a ragged batch is a row of segments: runs of steps in which the same sequences are alive.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rnnx import states
+from rnnx.backends import Backend
+from rnnx.typing import Array, State
+
+
+class Segment(NamedTuple):
+    """Steps ``start .. stop - 1``, in which the first `batch` sequences are alive."""
+
+    start: int
+    stop: int
+    batch: int
+
+
+def segments(steps: int, batch: int, lengths: np.ndarray | None) -> list[Segment]:
+    """Segments of a batch sorted by length; without lengths, one of all steps."""
+    if lengths is None or batch == 0:
+        return [Segment(0, steps, batch)]
+    ends = np.unique(lengths)
+    alive = np.searchsorted(-lengths, -ends, side="right")  # as long as that end, or longer
+    starts = [0, *ends[:-1].tolist()]
+    return [Segment(*each) for each in zip(starts, ends.tolist(), alive.tolist(), strict=True)]
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Order that sorts a batch by length, and the way back.
+
+    Attributes
+    ----------
+    lengths : (N,) int64 NumPy array
+        Sorted, longest first.
+    order, inverse : (N,) integer array on the device, or None
+        Indices that sort the batch and that undo it; None if it is sorted already.
+    """
+
+    lengths: np.ndarray
+    order: Array | None
+    inverse: Array | None
+
+    @classmethod
+    def of(cls, backend: Backend, lengths: np.ndarray) -> "Ragged":
+        """Order of a batch with these lengths."""
+        order = np.argsort(-lengths, kind="stable")
+        if np.array_equal(order, np.arange(order.size)):
+            return cls(lengths, None, None)
+        device = (backend.asarray(indices, "int64") for indices in (order, np.argsort(order)))
+        return cls(lengths[order], *device)
+
+    def sort(self, backend: Backend, x: Array, axis: int) -> Array:
+        """Sequences, along that axis, longest first."""
+        return x if self.order is None else backend.xp.take(x, self.order, axis=axis)
+
+    def unsort(self, backend: Backend, x: Array, axis: int) -> Array:
+        """Sequences, along that axis, in the caller's order."""
+        return x if self.inverse is None else backend.xp.take(x, self.inverse, axis=axis)
+
+    def sort_state(self, backend: Backend, sizes: Any, state: State) -> State:
+        """State, or its gradient, longest sequences first; what is None stays so."""
+        if state is None:
+            return None
+        return states.transform(lambda _, s: None if s is None else self.sort(backend, s, 0), sizes, state)
+
+    def unsort_state(self, backend: Backend, sizes: Any, state: State) -> State:
+        """State, or its gradient, in the caller's order."""
+        return states.transform(lambda _, s: self.unsort(backend, s, 0), sizes, state)
