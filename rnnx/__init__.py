@@ -23,8 +23,8 @@ _HOMES = {
     ),
     "rnnx.cells": "GRU GRUState LSTM LSTMState REGISTRY RNN RNNState",
     "rnnx.errors": (
-        "BackendError DataError DtypeError MemoryLimitError MixedArraysError OptionError RnnxError "
-        "ShapeError TapeConsumed TrainingError"
+        "BackendError DataError DtypeError FunctionError MemoryLimitError MixedArraysError OptionError "
+        "RnnxError ShapeError TapeConsumed TrainingError"
     ),
     "rnnx.gradient_check": "GradientReport gradcheck",
     "rnnx.layers": "Dropout Embedding Linear",

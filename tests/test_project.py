@@ -32,7 +32,7 @@ FLOORS = (
     {"doctor", "gradient_check"},
     {"charlm", "interop", "notebooks"},
     {"rnnx"},
-    {"cli"},
+    {"cli", "pytest_plugin"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 FREE = {"rnnx", "rnnx.__main__"}

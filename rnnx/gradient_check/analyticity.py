@@ -1,13 +1,13 @@
 """Which operation of a function is not analytic, so that the complex step does not apply: its name and line.
 
-The function runs once on NumPy arrays that watch what is done to them (NumPy Enhancement Proposals 13 and 18).
+The function runs once on NumPy arrays that watch what is done to them (NumPy Enhancement Proposals 13, 18).
 """
 
 import linecache
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -67,7 +67,7 @@ class Watched(np.ndarray):
     def __array_function__(self, function: Any, types: Any, inputs: Any, options: Any) -> Any:
         if function.__name__ in EFFECTS:
             self._note(function.__name__, EFFECTS[function.__name__])
-        return super().__array_function__(function, types, inputs, options)  # type: ignore[misc]
+        return super().__array_function__(function, types, inputs, options)
 
     def _watch(self, result: Any) -> Any:
         if isinstance(result, tuple):
@@ -81,14 +81,14 @@ class Watched(np.ndarray):
     def _note(self, name: str, effect: str) -> None:
         self.found.append(f"numpy.{name} {effect} ({_caller()})")
 
-    @property
-    def real(self) -> Any:  # type: ignore[override]
+    @property  # type: ignore[misc]
+    def real(self) -> Any:
         """The real part, noted."""
         self._note("real", DROPS)
         return self._watch(_bare(self).real)
 
-    @property
-    def imag(self) -> Any:  # type: ignore[override]
+    @property  # type: ignore[misc]
+    def imag(self) -> Any:
         """The imaginary part, noted."""
         self._note("imag", DROPS)
         return self._watch(_bare(self).imag)
@@ -144,10 +144,8 @@ def operations(run: Callable[[dict[str, Any]], object], tensors: dict[str, np.nd
         watched[name].found = found
     with warnings.catch_warnings(), np.errstate(all="ignore"), _watching_constructors(found):
         warnings.simplefilter("ignore")
-        try:
+        with suppress(Exception):  # the function's own refusal says less than the operations before it
             run(watched)
-        except Exception:  # the function's own refusal says less than the operations before it
-            pass
     return list(dict.fromkeys(found))
 
 

@@ -32,7 +32,9 @@ def check(problems: list[Problem], backend: Backend, seed: int = 0) -> GradientR
                 key = problem.name, found.row.tensor, found.row.oracle
                 rows[key] = worse(rows.get(key), found.row)
                 evidence.setdefault(key, Evidence()).add(found)
-            notes |= dict.fromkeys(f"{problem.name} on {backend}: {note}." for note in examination.notes)
+            notes |= dict.fromkeys(
+                f"{problem.name} on {backend}: {note}." for note in examination.judge.notes
+            )
     return GradientReport(tuple(_told(row, evidence[key]) for key, row in rows.items()), tuple(notes))
 
 

@@ -21,7 +21,7 @@ ROUNDINGS = 8.0
 """How many standard deviations of accumulated rounding are allowed for."""
 
 SHARE = 0.1
-"""Share of a tensor's largest entry that counts as the size of its small ones: they are made of its digits."""
+"""Share of a tensor's largest entry that is the least size of its small ones: they share its digits."""
 
 UNDECIDED = 1e-3
 """Relative error of an oracle from which on it decides nothing: fewer than three digits are its own."""
@@ -126,7 +126,9 @@ def compare(
         errors = np.where(decided, np.abs(hand - oracle) / relative, 0.0)
     errors = np.nan_to_num(errors, nan=np.inf)
     wrong = decided & (errors > tolerance)
-    far = np.where(wrong, errors, 0.0) if wrong.any() else np.where(decided, errors / (tolerance + TINY), -1.0)
+    far = (
+        np.where(wrong, errors, 0.0) if wrong.any() else np.where(decided, errors / (tolerance + TINY), -1.0)
+    )
     worst = np.unravel_index(int(np.argmax(far)), errors.shape)
     skipped = [] if directions else np.argwhere(~decided)[:KEPT].tolist()
     row = GradientRow(

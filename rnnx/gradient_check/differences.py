@@ -68,9 +68,7 @@ def _at_step(
 ) -> tuple[np.ndarray, np.ndarray]:
     """One formula of order four at two steps, extrapolated to order six, and how far its parts disagree."""
     with np.errstate(invalid="ignore", over="ignore"):
-        ahead, behind = (
-            [along(sign * k * step) for k in (1.0, 2.0, 4.0)] for sign in (1.0, -1.0)
-        )
+        ahead, behind = ([along(sign * k * step) for k in (1.0, 2.0, 4.0)] for sign in (1.0, -1.0))
         second, slopes = [], []
         for k, a, b in zip((1.0, 2.0, 4.0), ahead, behind, strict=True):
             slopes.append((a - b) / (2.0 * k * step))
@@ -84,15 +82,15 @@ def _at_step(
     return np.where(known, value, 0.0), np.where(known, error, np.inf)
 
 
-def noise_of(along: Along, names: Sequence[tuple[str, int]]) -> np.ndarray:
+def noise_of(along: Along, counts: Sequence[int]) -> np.ndarray:
     """Standard deviation of the outputs' rounding, from their differences of high order at tiny steps.
 
     Parameters
     ----------
     along : callable
-    names : sequence of (str, int)
-        Name and number of entries of every output, as they stand in the vector: all entries of one output are
-        taken to be as noisy as the noisiest.
+    counts : sequence of int
+        Number of entries of every output, as they stand in the vector: all entries of one output are taken to
+        be as noisy as the noisiest.
 
     Returns
     -------
@@ -104,13 +102,14 @@ def noise_of(along: Along, names: Sequence[tuple[str, int]]) -> np.ndarray:
     for order in (4, 5):
         coefficients = [(-1) ** k * comb(order, k) for k in range(order + 1)]
         rows = [
-            sum(c * table[start + k] for k, c in enumerate(coefficients))
+            sum((c * table[start + k] for k, c in enumerate(coefficients)), 0.0 * size)
             for start in range(NOISE_POINTS - order)
         ]
         scale = factorial(order) ** 2 / factorial(2 * order)
         found = np.maximum(found, np.sqrt(scale * np.mean(np.square(rows), axis=0)))
-    noise, start = np.empty_like(found), 0
-    for _, count in names:
+    noise: np.ndarray = np.empty_like(found)
+    start = 0
+    for count in counts:
         part = slice(start, start + count)
         # Differences that vanish by chance do not make a rounding of less than half a unit.
         least = 0.5 * np.finfo(np.float64).eps * np.max(size[part], initial=0.0)

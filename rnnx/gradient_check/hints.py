@@ -15,6 +15,11 @@ Cases: TypeAlias = Sequence[Case]
 Trait: TypeAlias = Callable[[Problem, str], bool]
 """Something that holds for some inputs and upstream gradients."""
 
+CLIPPED = "It is right for small upstream gradients only: is it clipped?"
+CARRIED = (
+    "It is right over one time step and wrong over several: look at what a step hands to the one before it."
+)
+
 MOST = 40
 """Failures whose arrays are kept."""
 
@@ -42,8 +47,11 @@ class Evidence:
 
     def hint(self) -> str:
         """Sentences on the cause, or nothing."""
-        sentences = _in_all(self.failures)[:1] or _in_all(_single_steps(self.failures))[:1]
-        return " ".join([*sentences, *self._cases()][:2])
+        patterns = _in_all(self.failures) or _in_all(_single_steps(self.failures))
+        cases = list(self._cases())
+        if cases == [CLIPPED] or not patterns:
+            return " ".join(cases[:1])
+        return " ".join([patterns[0], *(case for case in cases if case != CARRIED)][:2])
 
     def _cases(self) -> Iterator[str]:
         """What the wrong cases share and the right ones have not."""
@@ -52,7 +60,7 @@ class Evidence:
         if not wrong or not right:
             return
         if all(LARGE in upstream for _, upstream in wrong):
-            yield "It is right for small upstream gradients only: is it clipped?"
+            yield CLIPPED
             return
         for has, sentence in _TRAITS:
             if _parts(wrong, right, has):
@@ -94,10 +102,7 @@ _TRAITS: tuple[tuple[Trait, str], ...] = (
     (lambda p, _: p.saturated, "It is right except in saturated units: is a derivative floored or clipped?"),
     (lambda p, _: bool(p.padding), "It is right without ragged lengths."),
     (lambda p, _: not _has_state(p), "It is right where an initial state is given, and wrong without."),
-    (
-        lambda p, _: _steps(p) > 1,
-        "It is right over one time step and wrong over several: look at what a step hands to the one before it.",
-    ),
+    (lambda p, _: _steps(p) > 1, CARRIED),
 )
 
 

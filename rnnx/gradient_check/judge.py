@@ -1,4 +1,4 @@
-"""The verdict on a difference: is it more than the oracle's error and the rounding of both passes explain?"""
+"""The verdict on a difference: whether the oracle's error and the rounding of both passes explain it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,7 +18,7 @@ SAMPLES, NEARBY, MARGIN = 3, 1e-2, 10.0
 
 
 class Judge:
-    """Comparisons of one problem on one backend.
+    """Comparisons of one problem on one backend; `notes` says what was not done, or in another way.
 
     Parameters
     ----------
@@ -35,6 +35,7 @@ class Judge:
         self.problem, self.backend, self.shapes, self.seed = problem, backend, shapes, seed
         # A gradient's entry is a sum over all outputs, an output is made of all entries of the tensors.
         self.length = problem.entries + sum(int(np.prod(shape)) for shape in shapes.values())
+        self.notes: list[str] = []
         self._measured: dict[str, float] | None = None
 
     def compare(
@@ -65,11 +66,11 @@ class Judge:
         return compare(place, tensor, hand, oracle, allowed + extra, **options) if extra else found
 
     def _measure(self) -> dict[str, float]:
-        """Rounding error of the gradients in float64, told from float32: mistakes do not shrink with the unit.
+        """Rounding error of the gradients in float64, told from float32: mistakes do not shrink with it.
 
         A saturated unit's ``1 - tanh(a)**2`` has lost most of its digits in any precision, and no sum of
-        absolute values tells. The gradients of a right backward pass in float32 and float64 differ by rounding
-        alone, by 2**29 times the rounding of float64.
+        absolute values tells. The gradients of a right backward pass in float32 and float64 differ by
+        rounding alone, by 2**29 times the rounding of float64.
 
         Returns
         -------

@@ -5,11 +5,21 @@ Review 40 (1998), 110-112. Along a random direction v it gives the product of th
 ``<J v, w> = <v, J' w>`` is the adjoint test of a backward pass, which computes ``J' w``.
 """
 
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TypeAlias
+
 import numpy as np
 
 from rnnx.backends import Backend
 from rnnx.gradient_check import analyticity, differences
-from rnnx.gradient_check.problem import Problem, Tensors, draw
+from rnnx.gradient_check.problem import Problem, draw
+from rnnx.typing import Array
+
+Directions: TypeAlias = Mapping[str, np.ndarray]
+"""Of some of a problem's tensors, by name."""
+
+TINY = float(np.finfo(np.float64).tiny)
 
 COMPLEX, DIFFERENCES = "complex step", "central differences"
 ADJOINT, DIRECTIONS = "adjoint test by complex step", "random directions by central differences"
@@ -38,19 +48,20 @@ class Oracle:
 
     def __init__(self, problem: Problem, backend: Backend, seed: int = 0) -> None:
         self.problem, self.backend = problem, backend
-        self._point = {name: backend.asarray(value, "float64") for name, value in problem.tensors.items()}
-        self._centre, counts = self._outputs(problem.tensors)
-        names = list(counts.items())
-        self._noise = differences.noise_of(self._everywhere, names)
-        self._steps = (
-            differences.STEPS_WITH_KINKS if problem.analytic is False else differences.SMOOTH_STEPS
-        )
+        self._centre, self._counts = self._outputs(problem.tensors)
+        self._steps = differences.STEPS_WITH_KINKS if problem.analytic is False else differences.SMOOTH_STEPS
         self.note = ""
         self.by_complex_step = problem.analytic is not False and backend.complex
         if self.by_complex_step:
             self.note = self._against_complex_step(np.random.default_rng(seed))
             self.by_complex_step = not self.note
         self.name = COMPLEX if self.by_complex_step else DIFFERENCES
+
+    @cached_property
+    def _noise(self) -> np.ndarray:
+        """Standard deviation of the outputs' rounding, measured."""
+        tensors = self.problem.tensors
+        return differences.noise_of(self._along(tensors), self._counts)
 
     def derivative(self, tensor: str, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Differentiate along a direction.
@@ -68,62 +79,54 @@ class Oracle:
             The oracle's own, as it estimates it: 0 for the complex step, whose truncation is below rounding.
         """
         if self.by_complex_step:
-            found = self._complex_step(tensor, direction)
+            found = self._complex_step({tensor: direction})
             return found, np.zeros_like(found)
-        return self._difference(tensor, direction)
+        return self._difference({tensor: direction})
 
     def quotients(self, tensor: str, direction: np.ndarray, steps: np.ndarray) -> np.ndarray:
         """Plain central difference quotients for a range of steps: (K, M)."""
-        along = self._along(tensor, direction)
+        along = self._along({tensor: direction})
         with np.errstate(all="ignore"):
             return np.stack([(along(step) - along(-step)) / (2.0 * step) for step in steps])
 
-    def _complex_step(self, tensor: str, direction: np.ndarray) -> np.ndarray:
-        moved = self.problem.tensors | {
-            tensor: self.problem.tensors[tensor] + 1j * COMPLEX_STEP * direction
-        }
-        values, _ = self._outputs(moved, "complex128")
+    def _complex_step(self, directions: Directions) -> np.ndarray:
+        step = {name: 1j * COMPLEX_STEP * direction for name, direction in directions.items()}
+        moved = {name: self.problem.tensors[name] + each for name, each in step.items()}
+        values, _ = self._outputs(self.problem.tensors | moved, "complex128")
         derivative: np.ndarray = values.imag / COMPLEX_STEP
         return derivative
 
-    def _difference(self, tensor: str, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        value = self.problem.tensors[tensor]
+    def _difference(self, directions: Directions) -> tuple[np.ndarray, np.ndarray]:
         # Steps are in units of what is moved; an entry that is small among large ones moves by a hundredth.
-        moved = np.max(np.abs(value * direction), initial=0.0) / np.max(np.abs(direction), initial=1e-300)
-        unit = max(float(moved), 0.01 * float(np.max(np.abs(value), initial=0.0))) or 1.0
+        unit = 0.0
+        for name, direction in directions.items():
+            value = np.abs(self.problem.tensors[name])
+            moved = np.max(value * np.abs(direction), initial=0.0) / np.max(np.abs(direction), initial=TINY)
+            unit = max(unit, float(moved), 0.01 * float(np.max(value, initial=0.0)))
+        unit = unit or 1.0
+        along = self._along({name: unit * direction for name, direction in directions.items()})
         with np.errstate(all="ignore"):  # a step may leave the domain; that is no finite number, and skipped
-            found, error = differences.derivative(
-                self._along(tensor, unit * direction), self._centre, self._noise, self._steps
-            )
+            found, error = differences.derivative(along, self._centre, self._noise, self._steps)
         return found / unit, error / unit
 
-    def _along(self, tensor: str, direction: np.ndarray) -> differences.Along:
+    def _along(self, directions: Directions) -> differences.Along:
+        tensors = self.problem.tensors
+
         def outputs(step: float) -> np.ndarray:
-            moved = self.backend.asarray(self.problem.tensors[tensor] + step * direction, "float64")
-            return self._flat(self._point | {tensor: moved})
+            moved = {name: tensors[name] + step * direction for name, direction in directions.items()}
+            return self._outputs(tensors | moved)[0]
 
         return outputs
 
-    def _everywhere(self, step: float) -> np.ndarray:
-        values = {
-            name: self.backend.asarray(value * (1.0 + step), "float64")
-            for name, value in self.problem.tensors.items()
-        }
-        return self._flat(values)
-
-    def _flat(self, values: Tensors) -> np.ndarray:
-        outputs, _ = self.problem.forward(values)
-        return np.concatenate([self.backend.to_numpy(value).ravel() for value in outputs.values()])
-
     def _outputs(
         self, tensors: dict[str, np.ndarray], dtype: str = "float64"
-    ) -> tuple[np.ndarray, dict[str, int]]:
+    ) -> tuple[np.ndarray, list[int]]:
         """All outputs as one vector on the host, and the number of entries of each."""
         outputs, _ = self.problem.forward(
             {name: self.backend.asarray(value, dtype) for name, value in tensors.items()}
         )
-        host = {name: self.backend.to_numpy(value).ravel() for name, value in outputs.items()}
-        return np.concatenate(list(host.values())), {name: value.size for name, value in host.items()}
+        host = [self.backend.to_numpy(value).ravel() for value in outputs.values()]
+        return np.concatenate(host), [value.size for value in host]
 
     def _against_complex_step(self, rng: np.random.Generator) -> str:
         """Why the complex step does not apply; empty if it does."""
@@ -146,20 +149,19 @@ class Oracle:
             )
         return ""
 
-    def _is_real(self, value: object) -> bool:
+    def _is_real(self, value: Array) -> bool:
         return not np.iscomplexobj(self.backend.to_numpy(value))
 
     def _agrees(self, rng: np.random.Generator) -> bool:
-        for name, value in self.problem.tensors.items():
-            direction = draw(rng, value.shape) / np.sqrt(max(value.size, 1))
-            exact = self._complex_step(name, direction)
-            found, error = self._difference(name, direction)
-            known = np.isfinite(error)
-            difference = np.abs(exact - found)[known]
-            scale = AGREEMENT * np.max(np.abs(found[known]), initial=0.0)
-            if not np.all(difference <= scale + 3.0 * error[known]):
-                return False
-        return True
+        """Whether both give the same along a direction of all tensors."""
+        directions = {
+            name: draw(rng, value.shape) / np.sqrt(max(value.size, 1))
+            for name, value in self.problem.tensors.items()
+        }
+        exact, (found, error) = self._complex_step(directions), self._difference(directions)
+        known = np.isfinite(error)
+        scale = AGREEMENT * np.max(np.abs(found[known]), initial=0.0)
+        return bool(np.all(np.abs(exact - found)[known] <= scale + 3.0 * error[known]))
 
     def _operations(self) -> list[str]:
         """What is not analytic, where NumPy arrays can watch."""

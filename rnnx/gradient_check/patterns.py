@@ -1,4 +1,4 @@
-"""Patterns in a wrong gradient that speak of their cause: each finder gives sentences that fit one comparison.
+"""Patterns in a wrong gradient that tell of a cause: a finder gives the sentences that fit one comparison.
 
 A sentence is believed where it fits every comparison that failed (`rnnx.gradient_check.hints`).
 """
@@ -56,6 +56,9 @@ def constant_ratio(found: Comparison) -> Iterator[str]:
 
 def _factors(found: Comparison) -> Iterator[tuple[float, str]]:
     """Ratios that have a name."""
+    yield 2.0, "It is twice the right value: a term counted twice, or a factor 0.5 forgotten."
+    yield 0.5, "It is half the right value: a term counted once instead of twice, or a factor 2 forgotten."
+    yield -1.0, "Its sign is wrong."
     problem = found.place.problem
     for name in problem.over_time & problem.tensors.keys():
         T, N = (*problem.tensors[name].shape, 1)[:2]
@@ -71,9 +74,6 @@ def _factors(found: Comparison) -> Iterator[tuple[float, str]]:
                 what = f"{count}, the length of axis {axis} of {name}"
                 yield 1.0 / count, f"It is too small by {what}: averaged instead of summed?"
                 yield float(count), f"It is too large by {what}: summed instead of averaged?"
-    yield 2.0, "It is twice the right value: a term counted twice, or a factor 0.5 forgotten."
-    yield 0.5, "It is half the right value: a term counted once instead of twice, or a factor 2 forgotten."
-    yield -1.0, "Its sign is wrong."
 
 
 def transposed(found: Comparison) -> Iterator[str]:
@@ -130,17 +130,18 @@ def shifted(found: Comparison) -> Iterator[str]:
 
 def last_step(found: Comparison) -> Iterator[str]:
     """No time step gets anything from the steps after it."""
-    if found.row.tensor in found.place.problem.over_time and len(found.wrong) > 1:
-        steps = found.wrong.reshape(len(found.wrong), -1).any(axis=1)
+    wrong: np.ndarray = found.wrong
+    if found.row.tensor in found.place.problem.over_time and len(wrong) > 1:
+        steps = np.array([step.any() for step in wrong])
         if not steps[-1] and steps[:-1].all():
             yield (
-                "It is right at the last time step only: what a step hands to the one before it (the carry) is "
-                "dropped or wrong."
+                "It is right at the last time step only: what a step hands to the one before it (the carry) "
+                "is dropped or wrong."
             )
 
 
 def wrong_factor(found: Comparison) -> Iterator[str]:
-    """One step of one sequence: a weight's gradient is an outer product, of which one factor may be another."""
+    """One step of one sequence: a weight's gradient is an outer product; a factor of it may be another."""
     if found.hand.ndim != 2 or min(found.hand.shape) < 2:
         return
     rows = {

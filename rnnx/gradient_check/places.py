@@ -18,13 +18,13 @@ def blocks(problem: Problem, tensor: str, values: np.ndarray) -> dict[str, np.nd
 
 
 def layer(tensor: str) -> str:
-    """Layer and direction that a dotted name tells: ``layers.1.backward.Wx``."""
-    parts, found = tensor.split("."), []
-    for part, following in zip(parts, [*parts[1:], ""], strict=True):
+    """Layer and direction that a dotted name tells: ``layers.1.backward.Wx``, ``state.1.backward.h``."""
+    found = []
+    for part in tensor.split(".")[:-1]:
         if part in ("forward", "backward"):
             found.append(f"{part} direction")
-        elif part in ("layers", "cells") and following.isdigit():
-            found.append(f"layer {following}")
+        elif part.isdigit():
+            found.append(f"layer {part}")
     return ", ".join(found)
 
 
@@ -38,7 +38,7 @@ def where(failures: Sequence[Comparison]) -> str:
     if wrong:
         sentences.append(f"gate{'s' * (len(wrong) > 1)} {', '.join(wrong)}" + _but("right", right))
     if tensor in problem.over_time and worst.wrong.ndim and worst.wrong.shape[0] > 1:
-        steps = worst.wrong.reshape(len(worst.wrong), -1).any(axis=1)
+        steps = np.array([step.any() for step in worst.wrong])
         sentences.append(
             f"time steps {_ranges(np.flatnonzero(steps))} of {len(steps)}"
             + _but("right", [_ranges(np.flatnonzero(~steps))] if not steps.all() else [])

@@ -1,4 +1,4 @@
-"""What passes may not do: be random, write to what they were given, answer out of proportion, touch padding."""
+"""What passes may not do: be random, write to their arguments, answer out of proportion, touch padding."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
@@ -18,6 +18,7 @@ FACTOR = 1e3
 
 DEPTH = 6
 """Levels of nested containers of a cache that are looked into."""
+
 
 class Purity:
     """One problem on one backend, as a judge knows them."""
@@ -69,7 +70,7 @@ class Purity:
             found = self.judge.compare(place, name, of_sums[name], expected, allowed, 4.0 * FACTOR)
             yield _hinted(found, _not_linear(of_zeros[name], self.problem.tensors[name]))
         for name, mask in self.problem.padding.items():
-            if name in of_ones and of_ones[name].shape == mask.shape:
+            if name in of_ones and of_ones[name].shape[: mask.ndim] == mask.shape:
                 yield self._zero(PADDING, name, of_ones[name][mask])
 
     def _second(
@@ -152,6 +153,6 @@ def _snapshot(cache: Any, backend: Backend, depth: int = DEPTH) -> list[np.ndarr
         parts = list(cache)
     elif is_dataclass(cache) and not isinstance(cache, type):
         parts = [getattr(cache, each.name) for each in fields(cache)]
-    elif hasattr(cache, "__dict__") and not isinstance(cache, type | Callable):  # type: ignore[arg-type]
+    elif hasattr(cache, "__dict__") and not isinstance(cache, type | Callable):
         parts = list(vars(cache).values())
     return [array for part in parts for array in _snapshot(part, backend, depth - 1)]

@@ -1,9 +1,10 @@
 """Result of a gradient check: one row per function, backend and tensor."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from math import inf, isfinite, isnan, log10, nan
+from typing import Literal
 
 FORWARD = ("forward pass without a tape", "loop of steps")
 """What a forward pass with a tape must agree with; in these rows `tensor` is an output."""
@@ -19,6 +20,9 @@ AGAIN, UNTOUCHED, LINEAR, SECOND, PADDING, ENDED = PURITY = (
 )
 """What stands for the oracle where it is looked for what a pass may not do; the last one is of outputs."""
 
+IN_FLOAT64 = "float64 gradient"
+"""How the oracle's name begins where another precision or device is compared with NumPy's float64."""
+
 OF_VALUES = (*FORWARD, AGAIN, UNTOUCHED, ENDED)
 """In these rows `tensor` is an array itself, and not its gradient."""
 
@@ -33,8 +37,8 @@ class GradientRow:
     Attributes
     ----------
     name, backend, tensor, oracle : str
-        What was compared with what. Where forward passes are compared, or what a pass may not do is looked for,
-        that stands for the oracle, and `tensor` may be an output.
+        What was compared with what. Where forward passes are compared, or what a pass may not do is looked
+        for, that stands for the oracle, and `tensor` may be an output.
     entries : int
         Compared entries or directions, over all cases and upstream gradients.
     skipped : int
@@ -95,6 +99,15 @@ class GradientRow:
         return min(MOST_DIGITS, log10(self.tolerance) - log10(self.error))
 
     @property
+    def kind(self) -> Literal["oracle", "precision", "forward", "purity"]:
+        """What sort of comparison it is."""
+        if self.oracle in FORWARD:
+            return "forward"
+        if self.oracle in PURITY:
+            return "purity"
+        return "precision" if self.oracle.startswith(IN_FLOAT64) else "oracle"
+
+    @property
     def refused(self) -> bool:
         """Whether there was nothing to compare: no gradient, or one of another shape, dtype or device."""
         return self.error == inf and self.tolerance == 0.0 and not self.index
@@ -128,7 +141,8 @@ class GradientRow:
         case = f"{self.case}; upstream on {self.upstream}" if self.upstream else self.case
         return (
             f"{start} {verdict} the {self.oracle}: relative error {self.error:.1e} (at most "
-            f"{self.tolerance:.0e}) at {place}, {self.analytic:.9g} against {self.numeric:.9g}{ratio} ({case})."
+            f"{self.tolerance:.0e}) at {place}, {self.analytic:.9g} against {self.numeric:.9g}{ratio} "
+            f"({case})."
         )
 
 
@@ -158,20 +172,24 @@ class GradientReport:
 
     @property
     def gradients(self) -> tuple[GradientRow, ...]:
-        """The rows that compare a gradient with an oracle."""
-        return tuple(row for row in self.rows if row.oracle not in (*FORWARD, *PURITY))
+        """The rows that compare a gradient in float64 with an oracle."""
+        return tuple(row for row in self.rows if row.kind == "oracle")
 
     def __add__(self, other: "GradientReport") -> "GradientReport":
         return GradientReport(self.rows + other.rows, self.notes + other.notes)
 
     def __str__(self) -> str:
+        lines: Sequence[object] = [*(self.failures or [self._agreement()]), *self.notes]
+        return "\n".join(map(str, lines))
+
+    def _agreement(self) -> str:
+        known = self.gradients or self.rows
+        count = len({(row.name, row.backend, row.tensor) for row in known})
+        oracles = dict.fromkeys(row.oracle for row in known)
+        margin = min((row.margin for row in known), default=0.0)
         skipped = sum(row.skipped for row in self.rows)
         aside = f"; {skipped} entries that lie at a kink were left out" if skipped else ""
-        count = len(self.gradients)
-        margin = min((row.margin for row in self.gradients), default=0.0)
-        agree = f"{count} gradients agree with their oracles, by {margin:.1f} digits or more{aside}."
-        lines: Sequence[object] = [*(self.failures or [agree]), *self.notes]
-        return "\n".join(map(str, lines))
+        return f"{count} gradients agree with {_listed(oracles)}, by {margin:.1f} digits or more{aside}."
 
     def to_json(self) -> str:
         """Return the report as a JSON object: ``passed``, ``rows``, each with its ``passed``, and ``notes``.
@@ -181,4 +199,12 @@ class GradientReport:
         rows = [asdict(row) | {"passed": row.passed, "margin": row.margin} for row in self.rows]
         for row in rows:
             row |= {k: None for k, v in row.items() if isinstance(v, float) and not isfinite(v)}
-        return json.dumps({"passed": self.passed, "rows": rows, "notes": self.notes}, indent=2, allow_nan=False)
+        return json.dumps(
+            {"passed": self.passed, "rows": rows, "notes": self.notes}, indent=2, allow_nan=False
+        )
+
+
+def _listed(oracles: Iterable[str]) -> str:
+    """The oracles as part of a sentence."""
+    *first, last = (f"the {oracle}" if oracle != "autograd" else oracle for oracle in oracles)
+    return f"{', '.join(first)} and {last}" if first else last
