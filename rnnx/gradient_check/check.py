@@ -5,7 +5,7 @@ from dataclasses import replace
 from rnnx.backends import Backend, use_backend
 from rnnx.gradient_check.comparison import worse
 from rnnx.gradient_check.examination import Examination
-from rnnx.gradient_check.hints import Evidence
+from rnnx.gradient_check.hints import Evidence, layered
 from rnnx.gradient_check.places import where
 from rnnx.gradient_check.problem import Problem
 from rnnx.gradient_check.report import GradientReport, GradientRow
@@ -35,7 +35,10 @@ def check(problems: list[Problem], backend: Backend, seed: int = 0) -> GradientR
             notes |= dict.fromkeys(
                 f"{problem.name} on {backend}: {note}." for note in examination.judge.notes
             )
-    return GradientReport(tuple(_told(row, evidence[key]) for key, row in rows.items()), tuple(notes))
+    told: dict[str, list[GradientRow]] = {}
+    for key, row in rows.items():
+        told.setdefault(row.name, []).append(_told(row, evidence[key]))
+    return GradientReport(tuple(row for each in told.values() for row in layered(each)), tuple(notes))
 
 
 def _told(row: GradientRow, evidence: Evidence) -> GradientRow:

@@ -74,7 +74,8 @@ class _Diagnosing:
         columns = {}
         for label, upstream in self._upstreams():
             flat = np.concatenate([upstream[name].ravel() for name in self.shapes])
-            hand, column = self._hand_written(upstream), {}
+            hand = self._hand_written(upstream)
+            column: dict[str, float] = {}
             for name, jacobian in jacobians.items():
                 column |= self._errors(name, hand.get(name), jacobian @ flat)
             columns[label] = column

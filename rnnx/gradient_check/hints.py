@@ -1,14 +1,16 @@
 """What a wrong gradient says of its cause: patterns within it, and which cases are wrong and which right."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeAlias
 
 from rnnx.gradient_check.comparison import Comparison
 from rnnx.gradient_check.examination import LARGE
 from rnnx.gradient_check.patterns import FINDERS
+from rnnx.gradient_check.places import number_of, single_steps, steps_of
 from rnnx.gradient_check.problem import Problem
+from rnnx.gradient_check.report import GradientRow
 
 Case: TypeAlias = tuple[Problem, str]
 Cases: TypeAlias = Sequence[Case]
@@ -47,7 +49,7 @@ class Evidence:
 
     def hint(self) -> str:
         """Sentences on the cause, or nothing."""
-        patterns = _in_all(self.failures) or _in_all(_single_steps(self.failures))
+        patterns = _in_all(self.failures) or _in_all(single_steps(self.failures))
         cases = list(self._cases())
         if cases == [CLIPPED] or not patterns:
             return " ".join(cases[:1])
@@ -81,15 +83,6 @@ def _in_all(failures: Sequence[Comparison]) -> list[str]:
     return found
 
 
-def _single_steps(failures: Sequence[Comparison]) -> list[Comparison]:
-    return [failure for failure in failures if _steps(failure.place.problem) == 1]
-
-
-def _steps(problem: Problem) -> int:
-    """T, or 0 if nothing is over time."""
-    return max((len(problem.tensors[name]) for name in problem.over_time & problem.tensors.keys()), default=0)
-
-
 def _has_state(problem: Problem) -> bool:
     return any(name.startswith("state") for name in problem.tensors)
 
@@ -102,10 +95,36 @@ _TRAITS: tuple[tuple[Trait, str], ...] = (
     (lambda p, _: p.saturated, "It is right except in saturated units: is a derivative floored or clipped?"),
     (lambda p, _: bool(p.padding), "It is right without ragged lengths."),
     (lambda p, _: not _has_state(p), "It is right where an initial state is given, and wrong without."),
-    (lambda p, _: _steps(p) > 1, CARRIED),
+    (lambda p, _: steps_of(p) > 1, CARRIED),
 )
 
 
 def _parts(wrong: Cases, right: Cases, has: Trait) -> bool:
     """Whether every wrong case has a trait that a right one lacks."""
     return all(has(*case) for case in wrong) and any(not has(*case) for case in right)
+
+
+def layered(rows: Sequence[GradientRow]) -> list[GradientRow]:
+    """Rows of one function with hints at the layer that an error comes from: gradients run downwards."""
+    layers = {row.tensor: number_of(row.tensor) for row in rows}
+    known = {number for number in layers.values() if number is not None}
+    failed = {number for row in rows if not row.passed and (number := layers[row.tensor]) is not None}
+    if len(known) < 2 or not failed:
+        return list(rows)
+    top = max(failed)
+    if top < max(known):
+        of_top = (
+            f"What is above layer {top} is right: look at layer {top}, and at the gradient of x that layer "
+            f"{top + 1} hands down to it."
+        )
+    else:
+        of_top = ""
+    below = f"Layer {top} is wrong, too, and what is below it gets its gradient from there: mend that first."
+    told = []
+    for row in rows:
+        number = layers[row.tensor]
+        lower = row.tensor == "x" if number is None else number < top
+        sentence = below if lower else of_top if number == top else ""
+        hint = row.hint if row.passed else f"{row.hint} {sentence}".strip()
+        told.append(replace(row, hint=hint))
+    return told

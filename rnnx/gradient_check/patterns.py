@@ -141,37 +141,50 @@ def last_step(found: Comparison) -> Iterator[str]:
 
 
 def wrong_factor(found: Comparison) -> Iterator[str]:
-    """One step of one sequence: a weight's gradient is an outer product; a factor of it may be another."""
-    if found.hand.ndim != 2 or min(found.hand.shape) < 2:
-        return
-    rows = {
-        name: value.reshape(-1)
-        for name, value in {**found.place.problem.tensors, **found.outputs}.items()
-        if value.size == found.hand.shape[0] and name != "y"
-    }
-    for right, there in rows.items():
-        if not close(_without(found.oracle, there), found.oracle):
-            continue
-        d = found.oracle[0] / there[0]
-        for name, value in rows.items():
-            if name != right and close(np.outer(value, d), found.hand):
+    """One time step: a weight's gradient is a product ``R' d``; another array may stand in the place of R."""
+    for right, d in _factors_of(found):
+        R = _rows(found)[right]
+        for name, U in _rows(found).items():
+            if U.shape == R.shape and close(U.T @ d, found.hand):
                 yield f"{name} is taken for {right}."
-
-
-def _without(matrix: np.ndarray, column: np.ndarray) -> np.ndarray:
-    """The outer product with that first factor that shares the matrix's first row."""
-    return np.outer(column, matrix[0] / column[0]) if column[0] else np.zeros_like(matrix)
 
 
 def derivative_forgotten(found: Comparison) -> Iterator[str]:
     """Too large everywhere, as without a factor that is never large."""
-    hand, oracle = found.hand[found.wrong], found.oracle[found.wrong]
+    hand, oracle, wrong = found.hand, found.oracle, found.wrong
+    for right, d in _factors_of(found):
+        # Of several sequences, the sum may have cancelled; d has one row for each.
+        R, oracle, wrong = _rows(found)[right], d, np.broadcast_to(wrong.any(axis=0), d.shape)
+        hand = np.linalg.lstsq(R.T, found.hand)[0]
+        break
+    hand, oracle = hand[wrong], oracle[wrong]
     if hand.size > 1 and np.all(oracle != 0.0):
         ratios = hand / oracle
         if np.all(ratios > SIGMOID * (1.0 - CLOSE)):
             yield "It is more than 4 times too large: is a sigmoid's derivative s (1 - s) forgotten?"
         elif np.all(ratios > 1.0):
             yield "It is too large everywhere: is a derivative such as 1 - tanh**2 or s (1 - s) forgotten?"
+
+
+def _rows(found: Comparison) -> dict[str, np.ndarray]:
+    """Arrays that could be the first factor of a weight's gradient, one row a sequence."""
+    size, arrays = len(found.hand), {**found.place.problem.tensors, **found.outputs}
+    return {
+        name: value.reshape(-1, size)
+        for name, value in sorted(arrays.items(), key=lambda pair: pair[1].ndim)  # a state before a sequence
+        if value.ndim > 1 and value.shape[-1] == size and name != found.row.tensor
+    }
+
+
+def _factors_of(found: Comparison) -> Iterator[tuple[str, np.ndarray]]:
+    """Names of the arrays R for which the right gradient is ``R' d``, and d."""
+    if found.hand.ndim != 2 or found.hand.shape != found.wrong.shape:
+        return
+    for name, R in _rows(found).items():
+        if len(R) <= len(found.hand):  # with more sequences than rows, d could be anything
+            d = np.linalg.lstsq(R.T, found.oracle)[0]
+            if close(R.T @ d, found.oracle):
+                yield name, d
 
 
 FINDERS: tuple[Finder, ...] = (

@@ -17,6 +17,11 @@ def blocks(problem: Problem, tensor: str, values: np.ndarray) -> dict[str, np.nd
     return dict(zip(gates, np.split(values, len(gates), axis=-1), strict=True))
 
 
+def number_of(tensor: str) -> int | None:
+    """Number of the outermost layer that a dotted name tells."""
+    return next((int(part) for part in tensor.split(".")[:-1] if part.isdigit()), None)
+
+
 def layer(tensor: str) -> str:
     """Layer and direction that a dotted name tells: ``layers.1.backward.Wx``, ``state.1.backward.h``."""
     found = []
@@ -28,27 +33,45 @@ def layer(tensor: str) -> str:
     return ", ".join(found)
 
 
+def single_steps(failures: Sequence[Comparison]) -> list[Comparison]:
+    """Those over one time step, in which no error of one gate has reached another."""
+    return [found for found in failures if steps_of(found.place.problem) == 1]
+
+
+def steps_of(problem: Problem) -> int:
+    """T, or 0 if nothing is over time."""
+    return max((len(problem.tensors[name]) for name in problem.over_time & problem.tensors.keys()), default=0)
+
+
 def where(failures: Sequence[Comparison]) -> str:
     """The wrong places of one tensor, over all comparisons that failed."""
     worst = max(failures, key=lambda found: found.wrong.size)
     tensor, problem = worst.row.tensor, worst.place.problem
     sentences = [layer(tensor)] if layer(tensor) else []
-    wrong = [gate for gate in problem.gates.get(tensor, ()) if any(_in_gate(f, gate) for f in failures)]
-    right = [gate for gate in problem.gates.get(tensor, ()) if gate not in wrong]
-    if wrong:
-        sentences.append(f"gate{'s' * (len(wrong) > 1)} {', '.join(wrong)}" + _but("right", right))
-    if tensor in problem.over_time and worst.wrong.ndim and worst.wrong.shape[0] > 1:
+    if problem.gates.get(tensor):
+        sentences += _gates(tensor, problem.gates[tensor], failures)
+    if tensor in problem.over_time and worst.row.index and len(worst.wrong) > 1:
         steps = np.array([step.any() for step in worst.wrong])
-        sentences.append(
-            f"time steps {_ranges(np.flatnonzero(steps))} of {len(steps)}"
-            + _but("right", [_ranges(np.flatnonzero(~steps))] if not steps.all() else [])
-        )
-    if not worst.row.index and worst.wrong.ndim:
-        return "; ".join(sentences)  # along directions
+        rest = [] if steps.all() else [_ranges(np.flatnonzero(~steps))]
+        wrong = _ranges(np.flatnonzero(steps))
+        sentences.append(f"time steps {wrong} of {len(steps)}{_but('right', rest)}")
     count, size = int(worst.wrong.sum()), worst.wrong.size
-    if size > 1:
+    if size > 1 and worst.row.index:
         sentences.append(f"{count} of {size} entries" if count < size else f"all {size} entries")
     return "; ".join(sentences)
+
+
+def _gates(tensor: str, gates: Sequence[str], failures: Sequence[Comparison]) -> list[str]:
+    known = [found for found in failures if found.row.index]
+    first = single_steps(known)
+    wrong, local = ([g for g in gates if any(_in_gate(f, g) for f in part)] for part in (known, first))
+    aside = ""
+    if first and len(local) < len(wrong):
+        wrong, aside = local, " over one time step"
+    if not wrong:
+        return []
+    right = [gate for gate in gates if gate not in wrong]
+    return [f"gate{'s' * (len(wrong) > 1)} {', '.join(wrong)}{aside}{_but('right', right)}"]
 
 
 def _in_gate(found: Comparison, gate: str) -> bool:

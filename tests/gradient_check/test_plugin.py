@@ -1,4 +1,4 @@
-"""The pytest fixture: a failure reads as the report does, JUnit gets the numbers, and nothing heavy is loaded."""
+"""The pytest fixture: a failure reads as the report does, JUnit gets numbers, and nothing heavy is loaded."""
 
 import subprocess
 import sys
@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-TESTS = '''
+TESTS = """
 import numpy as np
 import rnnx
 
@@ -39,7 +39,7 @@ def test_wrong(gradcheck):
 
 def test_cell(gradcheck):
     gradcheck(rnnx.GRU(2, 3), steps=2)
-'''
+"""
 
 
 def run(folder, *options):
@@ -58,7 +58,9 @@ def result(tmp_path_factory):
 def test_failures_read_as_the_report(result):
     output = result[0].stdout
     assert "1 failed, 2 passed" in output
-    assert "forward on numpy: the gradient of W DIFFERS from the complex step: relative error 2.0e+00" in output
+    assert (
+        "forward on numpy: the gradient of W DIFFERS from the complex step: relative error 2.0e+00" in output
+    )
     assert "Hint: Its sign is wrong." in output
     assert "pytest_plugin.py" not in output
     assert "Traceback" not in output
