@@ -23,7 +23,7 @@ GOOD = 1e-8
 KINK_SAFETY = 3.0
 """With it, the estimate is larger than the error wherever one kink lies within the steps."""
 
-NOISE_STEP, NOISE_POINTS = 1e-12, 7
+NOISE_STEP, NOISE_POINTS = 1e-8, 7
 """Spacing and number of points of the table of differences."""
 
 NOISE_SAFETY = 4.0

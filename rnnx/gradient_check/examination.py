@@ -75,7 +75,7 @@ class Examination:
         self.judge = Judge(self.problem, self.backend, shapes, self.seed)
         self.judge.notes.append("no float64 here: compared with NumPy's gradients only")
         upstream = {name: draw(self.rng, shape) for name, shape in shapes.items()}
-        yield from compare_precisions(self.judge, upstream, {})
+        yield from compare_precisions(self.judge, upstream, {}, self.problem.analytic is False)
 
     def _forward_passes(self) -> Iterator[Comparison]:
         """An oracle judges the forward pass with a tape: all others must give the same."""
@@ -104,7 +104,8 @@ class Examination:
             yield from self._under(label, upstream)
         everything = {name: draw(self.rng, shape) for name, shape in self.shapes.items()}
         sizes = {name: size for name, (_, _, size) in self._expected(everything).items() if self.whole}
-        yield from compare_precisions(self.judge, everything, sizes)
+        kinked = not oracle.by_complex_step and self.problem.analytic is not True
+        yield from compare_precisions(self.judge, everything, sizes, kinked)
 
     def _expected(self, upstream: Host) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """The oracle's gradients, its own errors in them, and the sizes of the terms that they sum."""

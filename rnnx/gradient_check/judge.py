@@ -13,7 +13,7 @@ from rnnx.gradient_check.problem import Problem, draw
 Host = dict[str, np.ndarray]
 """Arrays on the host, in float64, by name."""
 
-SAMPLES, NEARBY, MARGIN = 3, 1e-2, 10.0
+SAMPLES, NEARBY, MARGIN = 5, 1e-2, 30.0
 """Points near the inputs at which rounding is measured, how near, and how much more than that is allowed."""
 
 

@@ -47,11 +47,12 @@ def constant_ratio(found: Comparison) -> Iterator[str]:
         return
     ratios = hand[large] / oracle[large]
     ratio = float(np.median(ratios))
-    if not np.isfinite(ratio) or ratio == 0.0 or np.any(np.abs(ratios - ratio) > CLOSE * abs(ratio)):
+    within = max(CLOSE, 10.0 * found.row.tolerance)
+    if not np.isfinite(ratio) or ratio == 0.0 or np.any(np.abs(ratios - ratio) > within * abs(ratio)):
         return
-    yield from (sentence for value, sentence in _factors(found) if abs(ratio / value - 1.0) < CLOSE)
+    yield from (sentence for value, sentence in _factors(found) if abs(ratio / value - 1.0) < within)
     if len(ratios) > 1:
-        yield f"It is {ratio:.6g} times the right value where it is wrong: a constant factor."
+        yield f"It is {ratio:.4g} times the right value where it is wrong: a constant factor."
 
 
 def _factors(found: Comparison) -> Iterator[tuple[float, str]]:

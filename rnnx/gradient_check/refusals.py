@@ -54,6 +54,8 @@ def _floating(name: str, value: np.ndarray) -> np.ndarray:
             f"gradcheck: inputs[{name!r}] has dtype {value.dtype}, which has three digits; expected float64.",
             "Convert it to float64; the check runs in lower precisions by itself.",
         )
+    if not value.size:
+        raise ShapeError(f"gradcheck: inputs[{name!r}] has shape {value.shape}; expected at least one entry.")
     if not np.all(np.isfinite(value)):
         raise FunctionError(f"gradcheck: inputs[{name!r}] holds NaN or infinity; expected finite numbers.")
     return np.array(value, dtype=np.float64)
