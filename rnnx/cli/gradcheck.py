@@ -10,10 +10,11 @@ from rich.table import Table
 
 from rnnx import __version__, backends
 from rnnx.cells import REGISTRY
-from rnnx.charlm.files import write_atomically
 from rnnx.cli.paths import path
 from rnnx.cli.required import required_backends
+from rnnx.containers import CONTAINERS
 from rnnx.errors import BackendError, OptionError
+from rnnx.files import write_atomically
 from rnnx.gradient_check import named
 from rnnx.gradient_check.check import check
 from rnnx.gradient_check.diagnosis import diagnose
@@ -26,12 +27,14 @@ from rnnx.gradient_check.summary import condensed
 
 COLUMNS = ("cell", "tensor", "compared with", "entries", "error", "digits", "")
 
+KNOWN = (*REGISTRY, *CONTAINERS, *LAYERS)
+
 PICTURES = ("png", "svg", "pdf")
 
 
 def problems(name: str) -> list[Problem]:
     """All problems of a cell, layer or loss, or of a cell in a module, small ones first."""
-    return named.problems(name, REGISTRY)
+    return named.problems(name, REGISTRY | CONTAINERS)
 
 
 def gradcheck(
@@ -39,7 +42,7 @@ def gradcheck(
         list[str] | None,
         typer.Argument(
             metavar="[CELL]...",
-            help="Cells, layers and losses, and any cell as MODULE:NAME; by default all of the library.",
+            help="Cells, containers, layers, losses, and any cell as MODULE:NAME; by default all of rnnx.",
         ),
     ] = None,
     backend: Annotated[str, typer.Option(help="A backend's name, or all that are present.")] = "all",
@@ -65,7 +68,7 @@ def gradcheck(
             )
     if plot_file is not None and plot_file.suffix[1:].lower() not in PICTURES:
         raise OptionError(f"--plot {str(plot_file)!r}: expected a name that ends in .{', .'.join(PICTURES)}.")
-    chosen = {name: _chosen(name) for name in dict.fromkeys(cells or [*REGISTRY, *LAYERS])}
+    chosen = {name: _chosen(name) for name in dict.fromkeys(cells or KNOWN)}
     present, absent = _backends(backend)
     required = required_backends()
     console = Console()
@@ -102,10 +105,9 @@ def gradcheck(
 
 
 def _chosen(name: str) -> list[Problem]:
-    known = [*REGISTRY, *LAYERS]
-    if name not in known and ":" not in name:
+    if name not in KNOWN and ":" not in name:
         raise OptionError(
-            f"There is no cell {name!r}.", f"Known are {', '.join(known)}, and any cell as MODULE:NAME."
+            f"There is no cell {name!r}.", f"Known are {', '.join(KNOWN)}, and any cell as MODULE:NAME."
         )
     return problems(name)
 

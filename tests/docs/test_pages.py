@@ -12,21 +12,22 @@ import pytest
 import rnnx
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = ("architecture.md", "backends.md", "gradcheck.md")
+PAGES = ("architecture.md", "backends.md", "gradcheck.md", "interop.md")
 
 
 def comparable(text):
     """The text without what depends on the machine: sizes of rounding errors, versions, absent libraries."""
     text = re.sub(r"\d(\.\d)?e-1[0-9]", "tiny", text)
-    text = re.sub(r"(NumPy|array-api-strict|PyTorch) [\d.]+\S*", r"\1", text)
-    return re.sub(r"^cupy( \|| cannot be used:).*$", "cupy", text, flags=re.MULTILINE)
+    text = re.sub(r"(NumPy|Numba|array-api-strict|PyTorch) [\d.]+\S*", r"\1", text)
+    return re.sub(r"^(cupy|numba)( \|| cannot be used:).*$", r"\1", text, flags=re.MULTILINE)
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_the_blocks_of_a_page_print_what_it_says(page, monkeypatch, torch):
+def test_the_blocks_of_a_page_print_what_it_says(page, monkeypatch, tmp_path, torch):
     blocks = re.findall(r"```(\w+)\n(.*?)```\n", (DOCS / page).read_text(encoding="utf-8"), flags=re.DOTALL)
     module = ModuleType("page")
     monkeypatch.setitem(sys.modules, "page", module)
+    monkeypatch.chdir(tmp_path)
     before, ran = rnnx.get_backend(), 0
     try:
         for (kind, body), (next_kind, expected) in zip(blocks, [*blocks[1:], ("", "")], strict=True):

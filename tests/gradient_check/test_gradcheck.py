@@ -11,6 +11,7 @@ import pytest
 import rnnx
 from rnnx import backends, states
 from rnnx.cells import REGISTRY
+from rnnx.containers import CONTAINERS
 from rnnx.gradient_check.check import check
 from rnnx.gradient_check.comparison import divisor
 from rnnx.gradient_check.examination import AUTOGRAD
@@ -21,6 +22,7 @@ from rnnx.gradient_check.problem import Problem, cell_problem, cell_problems
 from rnnx.gradient_check.report import AGAIN, ENDED, FORWARD, LINEAR, PADDING
 from support.sabotage import TENSORS
 
+ALL = REGISTRY | CONTAINERS
 ORACLES = (COMPLEX, DIFFERENCES, AUTOGRAD, ADJOINT, DIRECTIONS)
 
 
@@ -28,11 +30,11 @@ def oracles(report):
     return {row.oracle for row in report.rows} & set(ORACLES)
 
 
-@pytest.mark.parametrize("name", REGISTRY)
-def test_every_gradient_of_every_cell(name, backend):
-    report = check(cell_problems(REGISTRY[name], name), backend)
+@pytest.mark.parametrize("name", ALL)
+def test_every_gradient_of_every_cell_and_container(name, backend):
+    report = check(cell_problems(ALL[name], name), backend)
     assert report.passed, str(report)
-    cell = REGISTRY[name](2, 3)
+    cell = ALL[name](2, 3)
     tensors = {*cell.param_shapes, "x", *dict(states.leaves(cell.state_sizes))}
     oracle = "complex step" if cell.analytic and backend.complex else "central differences"
     oracles = {oracle, "autograd"} if backend.autograd and cell.causal else {oracle}
