@@ -8,7 +8,7 @@ from rnnx.backends import Backend, get_backend, resolve
 from rnnx.errors import OptionError
 from rnnx.gradient_check.check import check
 from rnnx.gradient_check.functions import function_problems
-from rnnx.gradient_check.problem import problems_of
+from rnnx.gradient_check.problem import lacking, problems_of
 from rnnx.gradient_check.report import GradientReport, GradientRow
 from rnnx.typing import Array, SequenceCell
 
@@ -104,6 +104,11 @@ def gradcheck(
     if hasattr(function, "param_shapes") and not isinstance(function, type):
         if backward is not None or inputs is not None:
             raise OptionError("gradcheck: a cell has its own backward pass and inputs; give no others.")
+        if lacking(function):
+            raise OptionError(
+                f"gradcheck: {type(function).__name__} lacks {', '.join(lacking(function))}; expected a "
+                "cell, such as rnnx.LSTM(3, 5)."
+            )
         for size, value in {"steps": steps, "batch": batch}.items():
             checks.size("gradcheck", size, value)
         where = get_backend() if backend is None else resolve(backend)

@@ -8,7 +8,7 @@ from typing import Any
 
 from rnnx.errors import OptionError, RnnxError
 from rnnx.gradient_check.layers import LAYERS
-from rnnx.gradient_check.problem import Problem, cell_problem, cell_problems, problems_of
+from rnnx.gradient_check.problem import Problem, cell_problem, cell_problems, lacking, problems_of
 from rnnx.typing import SequenceCell
 
 Make = Callable[[int, int], SequenceCell]
@@ -43,7 +43,7 @@ def problems(name: str, makers: Mapping[str, Make]) -> list[Problem]:
     if name in makers:
         return _of_maker(makers[name], name)
     found, title = _imported(name), name.rpartition(":")[2]
-    if _is_cell(found):
+    if not lacking(found):
         return problems_of(found, title, STEPS, BATCH)
     if not callable(found):
         raise OptionError(
@@ -58,10 +58,10 @@ def problems(name: str, makers: Mapping[str, Make]) -> list[Problem]:
             f"{name}{SMALL} raises {type(error).__name__}: {error}.",
             "A class or function must take (input_size, hidden_size); else name a cell that is made already.",
         ) from error
-    if not _is_cell(cell):
+    if lacking(cell):
         raise OptionError(
             f"{name}{SMALL} gives a {type(cell).__name__}; expected a cell.",
-            "It needs what rnnx.SequenceCell has: param_shapes, state_sizes, forward, backward, step.",
+            f"It lacks {', '.join(lacking(cell))}.",
         )
     return _of_maker(found, title)
 
@@ -72,10 +72,6 @@ def _of_maker(make: Make, name: str) -> list[Problem]:
     if not cell.analytic:
         return small  # along a direction through thousands of units, every step meets a kink
     return [*small, cell_problem(cell, name, f"T={T}, N={N}, D={D}, H={H}", T, N)]
-
-
-def _is_cell(value: Any) -> bool:
-    return hasattr(value, "param_shapes") and not isinstance(value, type)
 
 
 def _imported(name: str) -> Any:

@@ -196,10 +196,22 @@ def cell_problems(make: Callable[[int, int], SequenceCell], name: str) -> list[P
         cell_problem(make(3, 5), name, "T=4, N=2", steps=4, batch=2),
         cell_problem(make(4, 3), name, "one step", steps=1, batch=1),
         cell_problem(make(1, 1), name, "one unit", steps=3, batch=1),
-        cell_problem(make(2, 3), name, "saturated", steps=3, batch=1, saturated=True),
-        cell_problem(make(2, 3), name, "no initial state", steps=3, batch=2, with_state=False),
+        cell_problem(make(2, 3), name, "saturated", steps=2, batch=1, saturated=True),
+        cell_problem(make(2, 3), name, "no initial state", steps=2, batch=1, with_state=False),
         cell_problem(make(3, 2), name, "lengths 3, 4, 1", steps=4, batch=3, lengths=(3, 4, 1)),
     ]
+
+
+REQUIRED = (
+    *("input_size", "output_size", "param_shapes", "state_sizes", "analytic", "causal"),
+    *("forward", "backward", "step"),
+)
+"""What every problem of a cell uses of it."""
+
+
+def lacking(cell: Any) -> list[str]:
+    """Names of what it takes to be a cell that an object has not."""
+    return [name for name in REQUIRED if isinstance(cell, type) or not hasattr(cell, name)]
 
 
 def problems_of(cell: SequenceCell, name: str, steps: int, batch: int, seed: int = 0) -> list[Problem]:

@@ -187,7 +187,7 @@ class GradientReport:
         count = len({(row.name, row.backend, row.tensor) for row in known})
         oracles = dict.fromkeys(row.oracle for row in known)
         margin = min((row.margin for row in known), default=0.0)
-        skipped = sum(row.skipped for row in self.rows)
+        skipped = sum(row.skipped for row in known)
         aside = f"; {skipped} entries that lie at a kink were left out" if skipped else ""
         return f"{count} gradients agree with {_listed(oracles)}, by {margin:.1f} digits or more{aside}."
 
