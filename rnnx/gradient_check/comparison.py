@@ -17,7 +17,7 @@ from rnnx.gradient_check.report import GradientRow
 UNIT = {"float16": 2.0**-11, "float32": 2.0**-24, "float64": 2.0**-53}
 """Largest relative error of one rounding."""
 
-ROUNDINGS = 8.0
+ROUNDINGS = 16.0
 """How many standard deviations of accumulated rounding are allowed for."""
 
 SHARE = 0.1
@@ -25,6 +25,9 @@ SHARE = 0.1
 
 UNDECIDED = 1e-3
 """Relative error of an oracle from which on it decides nothing: fewer than three digits are its own."""
+
+TIE = 1e-6
+"""Errors that differ by less are equal: the first one is told, whatever the machine's rounding."""
 
 TINY = float(np.finfo(np.float64).tiny)
 
@@ -129,7 +132,7 @@ def compare(
     far = (
         np.where(wrong, errors, 0.0) if wrong.any() else np.where(decided, errors / (tolerance + TINY), -1.0)
     )
-    worst = np.unravel_index(int(np.argmax(far)), errors.shape)
+    worst = np.unravel_index(int(np.argmax(far >= (1.0 - TIE) * np.max(far))), errors.shape)
     skipped = [] if directions else np.argwhere(~decided)[:KEPT].tolist()
     row = GradientRow(
         name=place.problem.name,
@@ -183,7 +186,8 @@ def worse(known: GradientRow | None, found: GradientRow) -> GradientRow:
     """The row that is nearer to failing, counting the entries of both."""
     if known is None:
         return found
-    keep = known if nearness(found) <= nearness(known) else found
+    (kind, value), (known_kind, known_value) = nearness(found), nearness(known)
+    keep = found if kind > known_kind or (kind == known_kind and value > (1.0 + TIE) * known_value) else known
     return replace(
         keep,
         entries=known.entries + found.entries,
