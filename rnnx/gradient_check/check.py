@@ -1,5 +1,6 @@
 """The gradient check of a list of problems: one row for each function, tensor and oracle."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from rnnx.backends import Backend, use_backend
@@ -39,6 +40,17 @@ def check(problems: list[Problem], backend: Backend, seed: int = 0) -> GradientR
     for key, row in rows.items():
         told.setdefault(row.name, []).append(_told(row, evidence[key]))
     return GradientReport(tuple(row for each in told.values() for row in layered(each)), tuple(notes))
+
+
+def failing(problem: Problem, backend: Backend, seed: int = 0) -> Iterator[GradientRow]:
+    """Yield comparisons of one problem that fail, as they are found: who needs one need not wait for all.
+
+    A row is of one comparison, and says neither where nor why.
+    """
+    with use_backend(backend):
+        for found in Examination(problem, backend, seed).comparisons():
+            if found.row.checked and not found.row.passed:
+                yield found.row
 
 
 def _told(row: GradientRow, evidence: Evidence) -> GradientRow:

@@ -74,7 +74,7 @@ def compare_precisions(
         try:
             found = gradients(problem, backend, dtype, point, weights)
         except Exception as error:  # whatever a library says that lacks an operation in this precision
-            if not problem.portable:
+            if not problem.portable or dtype == "float16":
                 judge.notes.append(f"not checked in {dtype}: {type(error).__name__}: {error}")
                 continue
             hint = f"The passes must run in {dtype}, and stay in it."

@@ -192,7 +192,6 @@ def test_the_page(tmp_path, monkeypatch):
 
 
 def test_the_picture(tmp_path):
-    pytest.importorskip("matplotlib")
     file = tmp_path / "errors.png"
     result = run("rnn", "linear", "--backend", "numpy", "--plot", str(file))
     assert result.exit_code == 0, result.output

@@ -97,7 +97,6 @@ def test_large_problems_and_functions_without_time_have_a_map():
 
 @pytest.mark.parametrize(("kind", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
 def test_the_picture(kind, start):
-    pytest.importorskip("matplotlib")
     diagnosis = diagnose(cell_problem(rnnx.LSTM(1, 2), "lstm", "", 2, 1), rnnx.get_backend())
     drawn = draw_diagnoses([diagnosis, diagnosis], kind)
     assert drawn.startswith(start)

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from importlib.metadata import entry_points
 
 import pytest
 
@@ -44,6 +45,8 @@ def test_cell(gradcheck):
 
 def run(folder, *options):
     """Run pytest in a folder, in a process of its own, with the plugin as it is installed."""
+    installed = {point.value for point in entry_points(group="pytest11")}
+    assert "rnnx.pytest_plugin" in installed, "Install anew, for the entry point: pip install -e ."
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
 

@@ -17,7 +17,10 @@ def test_the_precisions_of_every_backend(backend):
     report = rnnx.gradcheck(rnnx.GRU(3, 4), backend=backend)
     found = {row.oracle: row for row in report.rows if row.kind == "precision"}
     here = [dtype for dtype in dtypes(backend) if dtype != "float64" or backend.name != "numpy"]
-    assert found.keys() == set(map(against, here))
+    noted = [dtype for dtype in here if any(f"not checked in {dtype}" in note for note in report.notes)]
+    assert found.keys() == set(map(against, here)) - set(map(against, noted))
+    assert noted in ([], ["float16"])
+    assert not noted or backend.name == "cupy"
     assert report.passed, str(report)
     assert 1e-9 < found[F32].error < 1e-5
     if F16 in found:
