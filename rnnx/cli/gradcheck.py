@@ -12,6 +12,7 @@ from rnnx import __version__, backends
 from rnnx.cells import REGISTRY
 from rnnx.cli.paths import path
 from rnnx.cli.required import required_backends
+from rnnx.cli.selftest import run_self_test
 from rnnx.containers import CONTAINERS
 from rnnx.errors import BackendError, OptionError
 from rnnx.files import write_atomically
@@ -56,6 +57,9 @@ def gradcheck(
         Path | None,
         typer.Option("--plot", metavar="FILE", parser=path, help="Draw errors by time, gate and step here."),
     ] = None,
+    self_test: Annotated[
+        bool, typer.Option("--self-test", help="Check the check: does it see errors put into every cell?")
+    ] = False,
 ) -> None:
     """Compare every hand-written gradient, entry by entry, with derivatives found in another way.
 
@@ -68,6 +72,8 @@ def gradcheck(
             )
     if plot_file is not None and plot_file.suffix[1:].lower() not in PICTURES:
         raise OptionError(f"--plot {str(plot_file)!r}: expected a name that ends in .{', .'.join(PICTURES)}.")
+    if self_test:
+        raise typer.Exit(run_self_test(cells, backend, json_file))
     chosen = {name: _chosen(name) for name in dict.fromkeys(cells or KNOWN)}
     present, absent = _backends(backend)
     required = required_backends()

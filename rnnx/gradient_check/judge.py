@@ -17,6 +17,10 @@ SAMPLES, NEARBY, MARGIN = 5, 1e-2, 30.0
 """Points near the inputs at which rounding is measured, how near, and how much more than that is allowed."""
 
 
+MOST_ROUNDING = 1e-6
+"""Relative error that no rounding in float64 explains, since gradients of float32 have a digit left."""
+
+
 class Judge:
     """Comparisons of one problem on one backend; `notes` says what was not done, or in another way.
 
@@ -58,7 +62,7 @@ class Judge:
             Size of the upstream gradients.
         """
         found = compare(place, tensor, hand, oracle, allowed, **options)
-        if not found.wrong.any():
+        if not found.wrong.any() or found.row.error > MOST_ROUNDING:
             return found
         if self._measured is None:
             self._measured = self._measure()

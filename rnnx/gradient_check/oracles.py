@@ -48,6 +48,7 @@ class Oracle:
 
     def __init__(self, problem: Problem, backend: Backend, seed: int = 0) -> None:
         self.problem, self.backend = problem, backend
+        self._dtypes: dict[str, object] = {}  # looked up once, and not with every step
         self._centre, self._counts = self._outputs(problem.tensors)
         self._steps = differences.STEPS_WITH_KINKS if problem.analytic is False else differences.SMOOTH_STEPS
         self.note = ""
@@ -122,9 +123,10 @@ class Oracle:
         self, tensors: dict[str, np.ndarray], dtype: str = "float64"
     ) -> tuple[np.ndarray, list[int]]:
         """All outputs as one vector on the host, and the number of entries of each."""
-        outputs, _ = self.problem.forward(
-            {name: self.backend.asarray(value, dtype) for name, value in tensors.items()}
-        )
+        if dtype not in self._dtypes:
+            self._dtypes[dtype] = self.backend.dtype(dtype)
+        asarray, own = self.backend.asarray, self._dtypes[dtype]
+        outputs, _ = self.problem.forward({name: asarray(value, own) for name, value in tensors.items()})
         host = [self.backend.to_numpy(value).ravel() for value in outputs.values()]
         return np.concatenate(host), [value.size for value in host]
 
