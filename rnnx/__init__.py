@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # stars, so that the table below stays the only list of names
     from rnnx.layers import *  # noqa: F403
     from rnnx.losses import *  # noqa: F403
     from rnnx.optim import *  # noqa: F403
+    from rnnx.truncated import *  # noqa: F403
     from rnnx.typing import *  # noqa: F403
 
 __version__ = "0.1.0"
@@ -34,6 +35,7 @@ _HOMES = {
     "rnnx.layers": "Dropout Embedding Linear",
     "rnnx.losses": "half_squared_error softmax_cross_entropy",
     "rnnx.optim": "SGD Adagrad AdamW RMSprop clip_by_global_norm clip_by_value",
+    "rnnx.truncated": "tbptt",
     "rnnx.typing": "SequenceCell",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
