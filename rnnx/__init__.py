@@ -27,8 +27,8 @@ _HOMES = {
     "rnnx.cells": "GRU GRUState LSTM LSTMState PeepholeLSTM REGISTRY RNN RNNState TFLSTM TFLSTMState",
     "rnnx.containers": "CONTAINERS Bidirectional BidirectionalState Stack",
     "rnnx.errors": (
-        "BackendError DataError DtypeError MemoryLimitError MixedArraysError OptionError RnnxError "
-        "ShapeError TapeConsumed TrainingError"
+        "BackendError DataError DtypeError FunctionError MemoryLimitError MixedArraysError OptionError "
+        "RnnxError ShapeError TapeConsumed TrainingError"
     ),
     "rnnx.gradient_check": "GradientReport gradcheck",
     "rnnx.interop": "from_torch to_torch",

@@ -28,8 +28,16 @@ class Case(NamedTuple):
         made: Any = make(self.D, self.H)
         if self.lengths is not None:
             made = _Ragged(made, self.lengths)
-        options = {"saturated": self.saturated, "with_state": self.with_state}
-        found = cell_problem(made, cell, self.name, self.T, self.N, seed=seed, **options)
+        found = cell_problem(
+            made,
+            cell,
+            self.name,
+            self.T,
+            self.N,
+            saturated=self.saturated,
+            with_state=self.with_state,
+            seed=seed,
+        )
         return found if self.lengths is None else replace(found, by_steps=None)  # a step has no length
 
 
