@@ -42,7 +42,7 @@ class NumpyBackend(Backend):
         return {"BLAS": f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip()}
 
     def kernel(self, program: Program, shape: tuple[int, ...], dtype: Any) -> Kernel:
-        make, rows = printing.in_place_maker(program, np)
+        make, rows = printing.in_place_maker(program, np, dtype)
         return make(np.empty((rows, *shape), dtype))
 
     def matmul(self, shape: tuple[int, ...], dtype: Any) -> Product:
