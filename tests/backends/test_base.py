@@ -107,12 +107,15 @@ def test_kernel(backend, move, dtype, rng, shared):
         check(backend, inputs[k], host[k], dtype)
 
 
-def test_kernel_takes_a_column(backend, move, dtype, rng):
-    a, b, c = rng.normal(size=(4, 3)), rng.normal(size=(4, 1)), rng.normal(size=(4, 3))
-    out = tuple(move(np.zeros((4, 3))) for _ in range(6))
+@pytest.mark.parametrize("sizes", [(4, 3), (1, 3), (4, 1)])
+@pytest.mark.parametrize("thin", ["column", "row"])
+def test_kernel_takes_a_column_or_a_row(backend, move, dtype, rng, thin, sizes):
+    shape = (sizes[0], 1) if thin == "column" else (1, sizes[1])
+    a, b, c = rng.normal(size=sizes), rng.normal(size=shape), rng.normal(size=sizes)
+    out = tuple(move(np.zeros(sizes)) for _ in range(6))
     with backend.untracked():
-        backend.kernel(mixture.program, (4, 3), out[0].dtype)(move(a), move(b), move(c), out=out)
-    for result, expected in zip(out, mixture_on_the_host(a, np.broadcast_to(b, (4, 3)), c), strict=True):
+        backend.kernel(mixture.program, sizes, out[0].dtype)(move(a), move(b), move(c), out=out)
+    for result, expected in zip(out, mixture_on_the_host(a, np.broadcast_to(b, sizes), c), strict=True):
         check(backend, result, expected, dtype)
 
 
