@@ -63,6 +63,21 @@ def {name}({arguments}):
 """
 
 
+RECURRENCE = """
+import numba
+
+@numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+def linear_recurrence(a, c, width, reverse):
+    a, c = a.reshape(a.size), c.reshape(c.size)
+    for i in range(a.size // width):
+        t = a.size - (i + 1) * width if reverse else i * width
+        factor, before, after = a[t : t + width], c[t : t + width], c[t + width : t + 2 * width]
+        source, target = (after, before) if reverse else (before, after)
+        for j in range(width):
+            target[j] += factor[j] * source[j]
+"""
+
+
 def kernel(program: Program, dtype: Any) -> Kernel:
     """The program as ``kernel(*inputs, out=outputs)``; an input may be a column (R, 1) or a row (1, C)."""
     dtype = np.dtype(dtype)
@@ -87,6 +102,12 @@ def loop(
     name = f"{program.name}_loop"
     options = "cache=True, nogil=True, "
     return load(name, header(dtype) + function(name, program, same, thin, flat, options))
+
+
+@cache
+def linear_recurrence() -> Callable[..., None]:
+    """Compiled ``run(a, c, width, reverse)`` over contiguous arrays; a step is `width` entries."""
+    return load("linear_recurrence", RECURRENCE)
 
 
 def header(dtype: np.dtype) -> str:

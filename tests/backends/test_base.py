@@ -132,6 +132,28 @@ def test_functional_kernel_writes_to_nothing(backend, dtype, rng):
         check(backend, result, expected, dtype)
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("sizes", [(5, 2, 3), (4, 1, 7), (6, 3, 1), (1, 2, 3), (0, 2, 3), (3, 0, 2)])
+def test_linear_recurrence(backend, move, dtype, rng, sizes, reverse):
+    T, N, H = sizes
+    a, c = rng.normal(size=(T, N, H)), rng.normal(size=(T + 1, N, H))
+    expected = c.copy()
+    for t in reversed(range(T)) if reverse else range(T):
+        source, target = (t + 1, t) if reverse else (t, t + 1)
+        expected[target] += a[t] * expected[source]
+    slab = move(np.zeros((3, (T + 1) * N, H)))
+    with backend.untracked():
+        slab[1, ...] = move(c.reshape(-1, H))
+        wide = move(np.repeat(a.reshape(-1, H), 2, axis=1))
+        for factor in (move(a.reshape(-1, H)), wide[:, ::2]):
+            found = slab[1, ...]
+            found[...] = move(c.reshape(-1, H))
+            assert backend.linear_recurrence(factor, found, reverse=reverse) is None
+            check(backend, found, expected.reshape(-1, H), dtype)
+            check(backend, factor, a.reshape(-1, H), dtype)
+    assert not backend.to_numpy(slab)[::2].any(), "written beside the array"
+
+
 def scatter_add_on_the_host(ids, rows, size):
     total = np.zeros((size, rows.shape[1]))
     np.add.at(total, ids, rows)
