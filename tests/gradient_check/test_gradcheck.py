@@ -13,8 +13,9 @@ from rnnx.gradient_check.check import check, divisor
 from rnnx.gradient_check.layers import LAYERS
 from rnnx.gradient_check.problem import Problem, cell_problems
 from rnnx.gradient_check.report import FORWARD
-from support.sabotage import TENSORS
+from support import sabotage, sabotage_peephole, sabotage_sru
 
+TENSORS = sabotage.TENSORS | sabotage_peephole.TENSORS | sabotage_sru.TENSORS
 ALL = REGISTRY | CONTAINERS
 
 
