@@ -19,6 +19,9 @@ from rnnx.typing import Array, SequenceCell
 Tensors = dict[str, Array]
 Backward = Callable[[Tensors], Tensors]
 
+BIASES = ("b", "bf", "br")
+"""Parameters that are added to pre-activations."""
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -113,7 +116,7 @@ def cell_problem(
     }
     if saturated:
         for key, value in weights.items():
-            if key.rpartition(".")[2] == "b":
+            if key.rpartition(".")[2] in BIASES:
                 value[::3] = 7.0 * np.sign(value[::3])
     sizes = cell.state_sizes
     starts = {name: draw(rng, (batch, size)) for name, size in states.leaves(sizes)}

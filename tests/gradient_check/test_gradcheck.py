@@ -20,8 +20,9 @@ from rnnx.gradient_check.oracles import ADJOINT, COMPLEX, DIFFERENCES, DIRECTION
 from rnnx.gradient_check.precision import against, dtypes
 from rnnx.gradient_check.problem import Problem, cell_problem, cell_problems
 from rnnx.gradient_check.report import AGAIN, ENDED, FORWARD, LINEAR, PADDING
-from support.sabotage import TENSORS
+from support import sabotage, sabotage_peephole, sabotage_sru
 
+TENSORS = sabotage.TENSORS | sabotage_peephole.TENSORS | sabotage_sru.TENSORS
 ALL = REGISTRY | CONTAINERS
 ORACLES = (COMPLEX, DIFFERENCES, AUTOGRAD, ADJOINT, DIRECTIONS)
 
