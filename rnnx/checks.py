@@ -112,9 +112,12 @@ def call(
 ) -> Backend:
     """What is passed to `forward` or `step` fits together; return the backend that it lives on."""
     where = f"{type(cell).__name__}.{method}"
-    arrays = named(where, params) | {"x": x}
     given = {} if state is None else states.checked(where, "state", cell.state_sizes, state)
-    backend = backends.of(arrays | {name: value for name, (value, _) in given.items()}, where)
+    backend, parts = backends.get_backend(), [value for value, _ in given.values()]
+    # Names take a while to make, and only an error shows them.
+    if not isinstance(params, Mapping) or not all(map(backend.holds, [*params.values(), x, *parts])):
+        arrays = named(where, params) | {"x": x} | dict(zip(given, parts, strict=True))
+        backend = backends.of(arrays, where)
     common = parameters(where, backend, params, cell.param_shapes)
     hint = ""
     if len(x.shape) == len(expected) - 1:

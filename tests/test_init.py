@@ -25,7 +25,7 @@ def test_the_default_is_torchs_uniform(name):
         np.testing.assert_array_equal(value, expected, err_msg=key)
 
 
-@pytest.mark.parametrize("name", REGISTRY)
+@pytest.mark.parametrize("name", [name for name in REGISTRY if "Wh" in REGISTRY[name](D, H).param_shapes])
 def test_orthogonal_glorot_and_zeros(name, backend):
     cell = REGISTRY[name](D, H)
     params = cell.init(3, "float64", weights=MATRICES)
@@ -37,7 +37,7 @@ def test_orthogonal_glorot_and_zeros(name, backend):
     for block in blocks(cell, host["Wh"]).values():
         np.testing.assert_allclose(block.T @ block, np.eye(H), atol=1e-14)
     assert len({block.tobytes() for block in blocks(cell, host["Wh"]).values()}) == len(cell.gates)
-    bound = (6.0 / (D + H)) ** 0.5
+    bound = (6.0 / (host["Wx"].shape[0] + H)) ** 0.5
     assert 0.8 * bound < np.abs(host["Wx"]).max() <= bound
     assert not host["b"].any()
 

@@ -74,20 +74,8 @@ def sru_gates_backward(f, dc, c, c_next):
 class Record:
     """What the backward pass needs of an x (T, N, D): R rows, one for each step of each sequence.
 
-    Attributes
-    ----------
-    params : mapping of str to array
-    shape : tuple of int
-        T, N, D.
-    parts : list of Segment
-        Where the rows are in x.
-    x : (R, D) array
-    pre : (R, G*H) array
-        Pre-activations; the backward pass writes their gradients over them.
-    gates : (3, R, H) array
-        f, r and tanh(c).
-    cells : list of ((S+1)*N, H) arrays
-        c of each segment, of S steps and N sequences, the state before its first step first.
+    `pre` (R, G*H) gives way to its gradient; `gates` (3, R, H) are f, r and tanh(c); `cells` has c of each
+    segment, for S steps and N sequences ((S+1)*N, H), the state before the first step first.
     """
 
     params: Params

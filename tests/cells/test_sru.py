@@ -130,6 +130,16 @@ def test_the_input_may_be_a_view_of_any_layout(cell, backend, rng):
         np.testing.assert_allclose(value, expected[name], rtol=1e-13, atol=1e-14, err_msg=name)
 
 
+def test_initialisers_know_its_blocks_and_its_forget_gate(cell):
+    params = cell.init(0, "float64", weights={"W": "orthogonal", "br": "zeros"}, forget_bias=2.0)
+    for block in np.split(params["W"], 4 if cell.highway == "linear" else 3, axis=1):
+        np.testing.assert_allclose(block.T @ block, np.eye(4), atol=1e-14)
+    np.testing.assert_array_equal(params["bf"], cell.init(0, "float64")["bf"] + 2.0)
+    assert not params["br"].any()
+    chrono = cell.init(0, "float64", chrono=50)["bf"]
+    assert 0.0 <= chrono.min() < chrono.max() <= np.log(49)
+
+
 def test_a_saturated_forget_gate_keeps_the_cell_and_its_gradient(rng):
     cell = rnnx.SRU(3, 4)
     case = make_case(cell, rng, 50, 2)
