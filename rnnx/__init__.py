@@ -24,7 +24,7 @@ _HOMES = {
         "Backend BackendStatus asarray available_backends get_backend memory_report set_backend to_numpy "
         "use_backend"
     ),
-    "rnnx.cells": "GRU GRUState LSTM LSTMState REGISTRY RNN RNNState",
+    "rnnx.cells": "GRU GRUState LSTM LSTMState PeepholeLSTM REGISTRY RNN RNNState TFLSTM TFLSTMState",
     "rnnx.containers": "CONTAINERS Bidirectional BidirectionalState Stack",
     "rnnx.errors": (
         "BackendError DataError DtypeError MemoryLimitError MixedArraysError OptionError RnnxError "

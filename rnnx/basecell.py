@@ -56,6 +56,11 @@ class BaseCell(Parametrised):
         """The state's structure, with the number of features in place of each array."""
 
     @property
+    def state_hint(self) -> str:
+        """How the features of its states and of y come about, for errors about their shapes."""
+        return ""
+
+    @property
     @abstractmethod
     def analytic(self) -> bool:
         """Whether every formula is complex differentiable, so that the complex step applies."""

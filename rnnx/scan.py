@@ -1,4 +1,4 @@
-"""The only time loop of the library, over the hooks of a `rnnx.stepcell.StepCell`.
+"""The time loop, over the hooks of a `rnnx.stepcell.StepCell`.
 
 Inside, everything is features first: pre-activations (T, G*H, N), states (T+1, H, N) with the initial state
 in row 0. So every gate block is contiguous, the recurrent product is ``(G*H, H) @ (H, N)``, and "the previous

@@ -26,7 +26,7 @@ FLOORS = (
     {"checks", "init", "ops", "ragged"},
     {"gates", "parameters", "steps"},
     {"scan"},
-    {"basecell"},
+    {"basecell", "wavefront"},
     {"stepcell"},
     {"cells"},
     {"layers", "losses", "optim", "truncated"},
