@@ -16,6 +16,7 @@ from rnnx.gradient_check.check import failing
 from rnnx.gradient_check.mutation.copies import Copies, Make
 from rnnx.gradient_check.mutation.operators import mutations
 from rnnx.gradient_check.mutation.problems import (
+    ONCE,
     WATCHED,
     Measure,
     gradients,
@@ -150,9 +151,9 @@ class _Run:
             return "no gradient depends on it"
         node, new = cast(ast.expr, mutation.node), cast(ast.expr, mutation.new)
         poisoned = self._copies(replace(mutation, new=tool("poisoned", node)))
-        if not self.measure.difference(poisoned.of(self.make)):
+        if not self.measure.difference(poisoned.of(self.make), ONCE):
             return "no gradient depends on this value"
         compared = self._copies(replace(mutation, new=tool("compared", node, new)))
-        if not self.measure.difference(compared.of(self.make)) and compared.tools.same:
+        if not self.measure.difference(compared.of(self.make), ONCE) and compared.tools.same:
             return "the value is the same"
         return "the value is another one, and every gradient the same"
