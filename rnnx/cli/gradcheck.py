@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from rnnx import __version__, backends
+from rnnx.bench.plot import check as check_figure
 from rnnx.cells import REGISTRY
 from rnnx.cli.paths import path
 from rnnx.cli.required import required_backends
@@ -29,8 +30,6 @@ from rnnx.gradient_check.summary import condensed
 COLUMNS = ("cell", "tensor", "compared with", "entries", "error", "digits", "")
 
 KNOWN = (*REGISTRY, *CONTAINERS, *LAYERS)
-
-PICTURES = ("png", "svg", "pdf")
 
 
 def problems(name: str) -> list[Problem]:
@@ -70,8 +69,8 @@ def gradcheck(
             raise OptionError(
                 f"{option} {str(file)!r} is no file in a folder that exists.", "Name another file."
             )
-    if plot_file is not None and plot_file.suffix[1:].lower() not in PICTURES:
-        raise OptionError(f"--plot {str(plot_file)!r}: expected a name that ends in .{', .'.join(PICTURES)}.")
+    if plot_file is not None:
+        check_figure(plot_file)
     if self_test:
         raise typer.Exit(run_self_test(cells, backend, json_file))
     chosen = {name: _chosen(name) for name in dict.fromkeys(cells or KNOWN)}

@@ -93,9 +93,10 @@ class Judge:
             try:
                 with np.errstate(all="ignore"):
                     found = gradients(self.problem, self.backend, "float32", point, weights)
-            except Exception:  # a function of float64 alone: there is nothing to measure by
+                    right = gradients(self.problem, self.backend, "float64", point, weights)
+            except Exception:  # a function of one precision alone: there is nothing to measure by
                 return {}
-            for name, value in gradients(self.problem, self.backend, "float64", point, weights).items():
+            for name, value in right.items():
                 error = float(np.max(np.abs(found[name] - value), initial=0.0))
                 if np.isfinite(error):
                     scaled = MARGIN * error * UNIT["float64"] / UNIT["float32"]

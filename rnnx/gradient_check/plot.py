@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from rnnx.errors import OptionError
 from rnnx.gradient_check.diagnosis import Diagnosis
 
 LEAST = 1e-17
@@ -20,22 +19,15 @@ def draw_diagnoses(diagnoses: Sequence[Diagnosis], kind: str) -> bytes:
     ----------
     diagnoses : sequence of Diagnosis
     kind : str
-        ``"png"``, ``"svg"`` or ``"pdf"``.
+        A suffix that matplotlib knows, such as ``"png"``.
 
     Returns
     -------
     bytes
         Of the file.
-
-    Raises
-    ------
-    OptionError
-        matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise OptionError("A plot needs matplotlib.", 'Run: pip install "rnnx[plot]".') from error
+    from matplotlib.figure import Figure
+
     heights = [max(2.8, 0.8 + 0.2 * len(each.parts)) for each in diagnoses]
     figure = Figure(figsize=(11, sum(heights)), layout="constrained")
     axes = figure.subplots(len(diagnoses), 2, squeeze=False, gridspec_kw={"height_ratios": heights})

@@ -107,7 +107,8 @@ class Purity:
         return {name: self.backend.asarray(value.copy()) for name, value in upstream.items()}
 
     def _host(self, values: Tensors) -> Host:
-        return {name: np.array(self.backend.to_numpy(value)) for name, value in values.items()}
+        arrays = {name: value for name, value in values.items() if self.backend.holds(value)}
+        return {name: np.array(self.backend.to_numpy(value)) for name, value in arrays.items()}
 
     def _gradients(self, upstream: Host) -> Host:
         _, backward = self.problem.forward(self._tensors())

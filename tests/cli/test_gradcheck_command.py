@@ -192,6 +192,7 @@ def test_the_page(tmp_path, monkeypatch):
 
 
 def test_the_picture(tmp_path):
+    pytest.importorskip("matplotlib")
     file = tmp_path / "errors.png"
     result = run("rnn", "linear", "--backend", "numpy", "--plot", str(file))
     assert result.exit_code == 0, result.output
@@ -201,7 +202,7 @@ def test_the_picture(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["--plot", "errors.txt"], "--plot 'errors.txt': expected a name that ends in .png, .svg, .pdf."),
+        (["--plot", "errors.txt"], "--plot 'errors.txt' does not end as a figure does."),
         (
             ["--html", "nowhere/report.html"],
             "--html 'nowhere/report.html' is no file in a folder that exists.",
@@ -212,3 +213,10 @@ def test_files_that_cannot_be_written(arguments, problem):
     result = run("rnn", *arguments)
     assert result.exit_code == 1
     assert problem in result.stderr
+
+
+def test_a_picture_needs_matplotlib(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.backend_bases", None)
+    result = run("rnn", "--plot", "errors.png")
+    assert result.exit_code == 1
+    assert "--plot needs matplotlib" in result.stderr

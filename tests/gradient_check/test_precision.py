@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pytest
 
 import rnnx
 from rnnx.cells import RNN
@@ -97,3 +98,27 @@ def test_no_dtype_is_compared_that_a_sum_leaves_without_digits():
     problem = cell_problem(RNN(90, 100), "rnn", "T=9, N=5", 9, 5)
     found = {row.oracle for row in check([problem], rnnx.get_backend()).rows if row.kind == "precision"}
     assert found == {F32}
+
+
+@dataclass(frozen=True)
+class WrongDtype(RNN):
+    def backward(self, tape, dy=None, dstate=None):
+        dx, dstate, grads = super().backward(tape, dy, dstate)
+        return dx, dstate, grads | {"b": grads["b"].astype(np.float32)}
+
+
+@dataclass(frozen=True)
+class NoArray(RNN):
+    def backward(self, tape, dy=None, dstate=None):
+        dx, dstate, grads = super().backward(tape, dy, dstate)
+        return dx, dstate, grads | {"b": None}
+
+
+@pytest.mark.parametrize(
+    ("cell", "problem"),
+    [(WrongDtype, "gradient of dtype float32, expected float64"), (NoArray, "that is no array on numpy")],
+)
+def test_gradients_of_another_dtype_and_none_at_all(cell, problem):
+    rows = rnnx.gradcheck(cell(2, 3)).failures
+    assert {row.tensor for row in rows} == {"b"}
+    assert any(problem in str(row) for row in rows)
