@@ -28,7 +28,7 @@ FLOORS = (
     {"basecell"},
     {"stepcell"},
     {"cells"},
-    {"layers", "losses", "optim"},
+    {"activations", "layers", "losses", "optim"},
     {"doctor", "gradient_check"},
     {"charlm", "interop", "notebooks"},
     {"rnnx"},
