@@ -45,6 +45,7 @@ _ROOMS = {
     "errors",
     "layers",
     "losses",
+    "notebooks",
     "ops",
     "optim",
     "stepcell",
