@@ -10,7 +10,7 @@ import numpy as np
 
 from rnnx.backends import memory, printing
 from rnnx.errors import DtypeError, MemoryLimitError
-from rnnx.typing import Array, Kernel, Namespace, Program
+from rnnx.typing import Array, Kernel, Namespace, Program, Script
 
 Product = Callable[[Array, Array, Array], Array]
 """A bound matrix product: ``product(a, b, out)`` returns its result, which it may write into `out`."""
@@ -197,6 +197,34 @@ class Backend:
             return out
 
         return product
+
+    def compiles_loops(self, dtype: Any) -> bool:
+        """Whether `run_loop` exists for arrays of that dtype."""
+        return False
+
+    def run_loop(
+        self,
+        script: Script,
+        steps: int,
+        hidden: int,
+        slabs: tuple[Any, ...],
+        scratch: list[Array],
+        operands: list[Array],
+    ) -> None:
+        """Run a captured step for all time steps, backwards if it is that of a backward pass.
+
+        Parameters
+        ----------
+        script : Script
+        steps, hidden : int
+            T and H.
+        slabs : tuple
+            ``pre`` (T, G*H, N), ``saved`` (T, S*H, N), the states, each (T+1, H, N), and in a backward pass
+            their gradients, each (H, N), and dy (T, N, H) or None.
+        scratch, operands : list of array
+            Memory of the step's own, and its matrices and columns.
+        """
+        raise NotImplementedError(f"{self.name} compiles no loops")
 
     def scatter_add(self, ids: Array, rows: Array, size: int) -> Array:
         """Sum of the rows by id: result ``(size, E)`` with ``result[ids[k]] += rows[k]``, in a fixed order.

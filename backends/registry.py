@@ -18,6 +18,7 @@ from rnnx.typing import Array
 
 BUILT_IN = {
     "numpy": "rnnx.backends.numpy_backend",
+    "numba": "rnnx.backends.numba_backend",
     "strict": "rnnx.backends.strict_backend",
     "torch": "rnnx.backends.torch_backend",
     "cupy": "rnnx.backends.cupy_backend",
@@ -25,8 +26,15 @@ BUILT_IN = {
 LIBRARIES = {"numpy": "numpy", "array_api_strict": "strict", "torch": "torch", "cupy": "cupy"}
 """Backend by the library that an array's type comes from."""
 
-LABELS = {"numpy": "NumPy", "strict": "array-api-strict", "torch": "PyTorch", "cupy": "CuPy"}
+LABELS = {
+    "numpy": "NumPy",
+    "numba": "Numba",
+    "strict": "array-api-strict",
+    "torch": "PyTorch",
+    "cupy": "CuPy",
+}
 INSTALL = {
+    "numba": 'pip install "rnnx[numba]"',
     "strict": "pip install array-api-strict",
     "torch": 'pip install "rnnx[torch]"',
     "cupy": (
@@ -120,7 +128,7 @@ def library_and_version(name: str) -> str:
     name = name.partition(":")[0]
     if name not in LABELS:
         return name
-    module = next(module for module, kind in LIBRARIES.items() if kind == name)
+    module = next((module for module, kind in LIBRARIES.items() if kind == name), name)
     version = sys.modules[module].__version__
     return f"{LABELS[name]} {version.partition('+')[0]}"
 

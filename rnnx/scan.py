@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from rnnx.backends import Backend
-from rnnx.ops import Workspace, steps_last
+from rnnx.ops import Workspace, capture, steps_last
 from rnnx.ragged import Segment, segments
 from rnnx.typing import Array, Params, State
 
@@ -110,7 +110,7 @@ def forward_with_record(
         pre = cell.project(xp, params, x[part.start : part.stop, : part.batch, :])
         piece = Piece(part, pre, *_buffers(cell, backend, part.stop - part.start, part.batch, x.dtype))
         _start(piece, pieces[-1] if pieces else state)
-        _loop(cell, _bind(cell, backend, params, part, x), piece, part.stop - part.start)
+        _bind(cell, backend, params, part, x)(piece, part.stop - part.start)
         rows = xp.matrix_transpose(piece.states[0][1:, ...])
         if y is None:
             y = backend.freeze(rows)
@@ -133,11 +133,11 @@ def forward_in_chunks(
         rows = min(part.stop - part.start, CHUNK)
         piece = Piece(part, None, *_buffers(cell, backend, rows, part.batch, x.dtype))
         _start(piece, previous)
-        step = _bind(cell, backend, params, part, x)
+        run = _bind(cell, backend, params, part, x)
         for start in range(part.start, part.stop, CHUNK):
             stop = min(start + CHUNK, part.stop)
             piece.pre = cell.project(xp, params, x[start:stop, : part.batch, :])
-            _loop(cell, step, piece, stop - start)
+            run(piece, stop - start)
             y[start:stop, : part.batch, :] = xp.matrix_transpose(piece.states[0][1 : stop - start + 1, ...])
             for buffer in piece.states:
                 buffer[0, ...] = buffer[stop - start, ...]
@@ -150,9 +150,8 @@ def backward(
     cell: Any, backend: Backend, record: Record, dy: Array | None, dstate: State
 ) -> tuple[Array, State, dict[str, Array]]:
     """Run a record backwards; return the gradients of x, of the initial state and of the parameters."""
-    xp, make, x, params = backend.xp, cell.State._make, record.x, record.params
+    make, x, params = cell.State._make, record.x, record.params
     H, dtype = cell.hidden_size, x.dtype
-    upstream = None if dy is None else xp.matrix_transpose(dy)
     d: Any = None
     for piece in reversed(record.pieces):
         (start, stop, N), later = piece.segment, d
@@ -163,15 +162,9 @@ def backward(
                 d[k][:, alive:] = given.T[:, alive:N]
         for k, carry in enumerate(later or ()):
             d[k][:, :alive] = carry
-        step, dh = cell.bind_backward(Workspace(backend, H, N, dtype), params), d[0]
-        after = piece.state(cell, stop - start)
-        for t in reversed(range(stop - start)):
-            prev = piece.state(cell, t)
-            if upstream is not None:
-                dh += upstream[start + t, :, :N]
-            step(piece.pre[t, ...], piece.saved[t, ...], prev, after, d)
-            after = prev
-    dx, grads = cell.finish(xp, params, Steps(cell, backend, record))
+        given = None if dy is None else dy[start:stop, :N, :]
+        _bind_backward(cell, backend, params, piece)(piece, d, given)
+    dx, grads = cell.finish(backend.xp, params, Steps(cell, backend, record))
     return _spread(backend, dx, x, record.pieces), make([total.T for total in d]), grads
 
 
@@ -215,18 +208,61 @@ def _start(piece: Piece, before: Any) -> None:
             buffer[0, ...] = 0.0 if before is None else before[k].T
 
 
-def _bind(cell: Any, backend: Backend, params: Params, part: Segment, x: Array) -> Callable[..., State]:
-    ops = Workspace(backend, cell.hidden_size, part.batch, x.dtype)
-    step: Callable[..., State] = cell.bind_forward(ops, params)
-    return step
+def _bind(cell: Any, backend: Backend, params: Params, part: Segment, x: Array) -> Callable[..., None]:
+    """Function ``run(piece, steps)``: the loop compiled where the backend can, else step by step."""
+    whole = _compiled(cell, backend, params, x.dtype, part.batch, backward=False)
+    if whole is not None:
+        return lambda piece, steps: whole(steps, piece, None, None)
+    step = cell.bind_forward(Workspace(backend, cell.hidden_size, part.batch, x.dtype), params)
+
+    def run(piece: Piece, steps: int) -> None:
+        prev = piece.state(cell, 0)
+        for t in range(steps):
+            after = piece.state(cell, t + 1)
+            step(piece.pre[t, ...], prev, after, piece.saved[t, ...])
+            prev = after
+
+    return run
 
 
-def _loop(cell: Any, step: Callable[..., State], piece: Piece, steps: int) -> None:
-    prev = piece.state(cell, 0)
-    for t in range(steps):
-        after = piece.state(cell, t + 1)
-        step(piece.pre[t, ...], prev, after, piece.saved[t, ...])
-        prev = after
+def _bind_backward(cell: Any, backend: Backend, params: Params, piece: Piece) -> Callable[..., None]:
+    """Function ``run(piece, d, dy)``, likewise; it turns `d` into the gradient of the state at the start."""
+    N, dtype = piece.segment.batch, piece.pre.dtype
+    count = piece.segment.stop - piece.segment.start
+    whole = _compiled(cell, backend, params, dtype, N, backward=True)
+    if whole is not None:
+        return lambda piece, d, dy: whole(count, piece, d, dy)
+    step = cell.bind_backward(Workspace(backend, cell.hidden_size, N, dtype), params)
+
+    def run(piece: Piece, d: State, dy: Array | None) -> None:
+        upstream = None if dy is None else backend.xp.matrix_transpose(dy)
+        after, dh = piece.state(cell, count), d[0]
+        for t in reversed(range(count)):
+            prev = piece.state(cell, t)
+            if upstream is not None:
+                dh += upstream[t, ...]
+            step(piece.pre[t, ...], piece.saved[t, ...], prev, after, d)
+            after = prev
+
+    return run
+
+
+def _compiled(
+    cell: Any, backend: Backend, params: Params, dtype: Any, batch: int, *, backward: bool
+) -> Callable[..., None] | None:
+    """The whole loop as one function of the backend, ``run(steps, piece, d, dy)``; None if it has none."""
+    script = capture.script(cell, backend, backward) if backend.compiles_loops(dtype) else None
+    if script is None:
+        return None
+    recorder = capture.Recorder(backend, cell.hidden_size)
+    (cell.bind_backward if backward else cell.bind_forward)(recorder, params)
+    scratch = [backend.empty((blocks * cell.hidden_size, batch), dtype) for blocks in script.scratch]
+
+    def run(steps: int, piece: Piece, d: State | None, dy: Array | None) -> None:
+        slabs = piece.pre, piece.saved, piece.states, d or (), dy
+        backend.run_loop(script, steps, cell.hidden_size, slabs, scratch, recorder.operands)
+
+    return run
 
 
 def _spread(backend: Backend, rows: Array, x: Array, pieces: list[Piece]) -> Array:

@@ -39,6 +39,43 @@ class Program(NamedTuple):
     outputs: tuple[str, ...]
 
 
+class Block(NamedTuple):
+    """Rows ``start * H .. stop * H - 1`` of one of a step's slabs (rows, N), by the slab's name."""
+
+    slab: str
+    start: int
+    stop: int
+
+
+class Product(NamedTuple):
+    """``out = a @ b``, or ``out += a @ b``; `a` is the number of an operand."""
+
+    a: int
+    b: Block
+    out: Block
+    add: bool
+
+
+class Body(NamedTuple):
+    """A pointwise body; inputs are blocks, or numbers of operands (H, 1)."""
+
+    program: Program
+    inputs: tuple[Block | int, ...]
+    outputs: tuple[Block, ...]
+
+
+class Script(NamedTuple):
+    """One step of a chain as the calls that it makes, so that a backend can compile the whole time loop.
+
+    The slabs are ``pre``, ``saved``, and for every state k ``prev k`` and ``next k``, in a backward pass also
+    ``d k``; the rest, ``scratch k``, has as many blocks as `scratch` says.
+    """
+
+    name: str
+    calls: tuple[Product | Body, ...]
+    scratch: tuple[int, ...]
+
+
 class SequenceCell(Protocol):
     """What everything that maps a sequence of vectors to another has: cells, and what is made of them."""
 

@@ -22,7 +22,7 @@ from rnnx.errors import BackendError
 from support.readonly import READ_ONLY
 from support.required import REQUIRED
 
-NAMES = ("numpy", "numpy-readonly", "strict", "torch", "cupy")
+NAMES = ("numpy", "numpy-readonly", "numba", "strict", "torch", "cupy")
 
 _ran: Counter[str] = Counter()
 _absent: dict[str, str] = {}

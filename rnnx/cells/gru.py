@@ -123,7 +123,7 @@ class GRU(StepCell):
     def _forward_after(
         self, ops: Ops, params: Params
     ) -> Callable[[Array, GRUState, GRUState, Array], GRUState]:
-        WhT, bn = ops.operand(params["Wh"].T), params["bn"][:, None]
+        WhT, bn = ops.operand(params["Wh"].T), ops.operand(params["bn"][:, None])
         product, gate = ops.matmul(3 * self.hidden_size), ops.kernel(gru_after_forward)
 
         def step(pre: Array, prev: GRUState, after: GRUState, saved: Array) -> GRUState:
@@ -151,14 +151,14 @@ class GRU(StepCell):
     def _reset_and_update(self, ops: Ops, params: Params) -> tuple[Array, Array]:
         """Recurrent weights (H, 2H) of r and z, side by side in any gate order, and those (H, H) of n."""
         r, z, n = (params["Wh"][:, rows] for rows in self.rows)
-        return ops.backend.xp.concat([r, z], axis=1), ops.operand(n)
+        return ops.backend.xp.concat([r, z], axis=1), n
 
     def _forward_before(
         self, ops: Ops, params: Params
     ) -> Callable[[Array, GRUState, GRUState, Array], GRUState]:
         H = self.hidden_size
         Wrz, Wn = self._reset_and_update(ops, params)
-        WrzT, WnT, memory = Wrz.T, Wn.T, ops.empty(2 * H)
+        WrzT, WnT, memory = ops.operand(Wrz.T), ops.operand(Wn.T), ops.empty(2 * H)
         product, recur = ops.matmul(2 * H), ops.matmul_add(H)
         gate, candidate = ops.kernel(gru_before_gates), ops.kernel(gru_before_forward)
 
@@ -177,6 +177,7 @@ class GRU(StepCell):
     ) -> Callable[[Array, Array, GRUState, GRUState, GRUState], None]:
         H = self.hidden_size
         Wrz, Wn = self._reset_and_update(ops, params)
+        Wrz, Wn = ops.operand(Wrz), ops.operand(Wn)
         both, memory = ops.empty(2 * H), ops.empty(H)
         dur, duz = both[:H, ...], both[H:, ...]
         product, recur = ops.matmul(H), ops.matmul_add(H)

@@ -7,7 +7,7 @@ import rnnx
 from rnnx import backends
 from rnnx.errors import BackendError, MixedArraysError
 
-SOURCES = ("numpy", "strict", "torch", "cupy")
+SOURCES = ("numpy", "numba", "strict", "torch", "cupy")
 
 
 def resolve(name):

@@ -66,7 +66,7 @@ def foreign(monkeypatch):
 
 @pytest.mark.usefixtures("foreign")
 def test_backend_of_another_package():
-    assert backends.names() == ("numpy", "strict", "torch", "cupy", "foreign")
+    assert backends.names() == ("numpy", "numba", "strict", "torch", "cupy", "foreign")
     assert rnnx.available_backends()["foreign"] == (True, "foreign on None", "")
     assert rnnx.set_backend("numpy").name == "numpy"
     with rnnx.use_backend("foreign:2") as other:

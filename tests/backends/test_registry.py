@@ -15,7 +15,7 @@ from rnnx import backends
 from rnnx.backends import registry
 from rnnx.errors import BackendError
 
-SOURCES = ("numpy", "strict", "torch", "cupy")
+SOURCES = ("numpy", "numba", "strict", "torch", "cupy")
 
 
 @pytest.fixture(autouse=True)
@@ -149,7 +149,7 @@ def test_unknown_name(name):
     with pytest.raises(BackendError) as caught:
         rnnx.set_backend(name)
     assert caught.value.problem == f"There is no backend {name!r}."
-    assert caught.value.hint.startswith("Known are numpy, strict, torch, cupy")
+    assert caught.value.hint.startswith("Known are numpy, numba, strict, torch, cupy")
     assert isinstance(caught.value, RuntimeError)
     assert rnnx.get_backend().name == "strict"
 
@@ -181,7 +181,7 @@ def test_one_backend_has_one_object():
 
 def test_available_backends():
     found = rnnx.available_backends()
-    assert tuple(found)[:4] == backends.names()[:4] == SOURCES
+    assert tuple(found)[:5] == backends.names()[:5] == SOURCES
     assert found["numpy"] == (True, f"NumPy {np.__version__} on cpu", "")
     for name, status in found.items():
         if status.usable:

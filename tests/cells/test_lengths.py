@@ -158,7 +158,7 @@ def test_wrong_lengths(lengths, error, message):
 
 
 def test_lengths_on_a_device(backend):
-    if str(backend).startswith("numpy"):
+    if backend.holds(np.zeros(2)):
         pytest.skip("NumPy's arrays are on the host")
     cell = rnnx.GRU(3, 4)
     with pytest.raises(rnnx.DtypeError, match=r"GRU.forward: lengths is a .*on the host.*to_numpy"):

@@ -124,7 +124,7 @@ def test_unknown_names(monkeypatch):
     result = doctor("--backend", "jax")
     assert result.exit_code == 1
     assert "  problem            There is no backend 'jax'.\n" in result.stdout
-    assert "  remedy             Known are numpy, strict, torch, cupy" in result.stdout
+    assert "  remedy             Known are numpy, numba, strict, torch, cupy" in result.stdout
     monkeypatch.setenv("RNNX_REQUIRE_BACKENDS", "jax")
     result = doctor()
     assert result.exit_code == 1

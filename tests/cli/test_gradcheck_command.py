@@ -74,7 +74,7 @@ def test_a_wrong_gradient_gives_exit_status_1(monkeypatch, tmp_path):
             "There is no cell 'lstn'.",
             "Known are rnn, rnn-relu, rnn-identity, lstm, gru, gru-reset-before,",
         ),
-        (["--backend", "jax"], "There is no backend 'jax'.", "Known are numpy, strict, torch, cupy."),
+        (["--backend", "jax"], "There is no backend 'jax'.", "Known are numpy, numba, strict, torch, cupy."),
     ],
 )
 def test_unknown_names(arguments, problem, hint):

@@ -18,8 +18,8 @@ PAGES = ("architecture.md", "backends.md", "gradcheck.md")
 def comparable(text):
     """The text without what depends on the machine: sizes of rounding errors, versions, absent libraries."""
     text = re.sub(r"\d(\.\d)?e-1[0-9]", "tiny", text)
-    text = re.sub(r"(NumPy|array-api-strict|PyTorch) [\d.]+\S*", r"\1", text)
-    return re.sub(r"^cupy( \|| cannot be used:).*$", "cupy", text, flags=re.MULTILINE)
+    text = re.sub(r"(NumPy|Numba|array-api-strict|PyTorch) [\d.]+\S*", r"\1", text)
+    return re.sub(r"^(cupy|numba)( \|| cannot be used:).*$", r"\1", text, flags=re.MULTILINE)
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -12,6 +12,7 @@ TESTS = Path(__file__).parents[1]
 README = (TESTS.parent / "README.md").read_text(encoding="utf-8")
 COLUMNS = {  # whether the complex step and autograd are there
     "numpy": (True, False),
+    "numba": (True, False),
     "strict": (True, False),
     "torch": (True, True),
     "cupy": (False, False),

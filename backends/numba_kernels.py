@@ -1,0 +1,170 @@
+"""Traced pointwise bodies as one flat loop each, which Numba compiles to vector instructions.
+
+A loop over arrays that may overlap is not vectorised, so an output that is one of the inputs is one argument,
+not two. The source is written to a folder of the user's cache: Numba keeps machine code beside a file.
+"""
+
+import importlib.util
+import math
+import os
+import sys
+from collections.abc import Callable
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any
+
+import numba
+import numpy as np
+
+from rnnx.typing import Array, Kernel, Program
+
+DTYPES = (np.dtype("float32"), np.dtype("float64"))
+"""What is compiled; NumPy runs the rest, such as the complex numbers of the gradient check."""
+
+EXPRESSIONS = {
+    "add": "{} + {}",
+    "subtract": "{} - {}",
+    "multiply": "{} * {}",
+    "divide": "{} / {}",
+    "negative": "-{}",
+    "positive": "{}",
+    "tanh": "tanh({})",
+    "sqrt": "sqrt({})",
+    # A NaN is neither above nor below 0, and goes through.
+    "relu": "ZERO if {0} < ZERO else {0}",
+    "sign": "ONE if {0} > ZERO else (-ONE if {0} < ZERO else {0})",
+}
+"""Python of every operation of a trace, on scalars of one type."""
+
+HEADER = '''"""Made by rnnx; may be deleted at any time."""
+
+from math import sqrt
+
+import numba
+from numpy import {dtype} as T
+from rnnx.backends.numba_gemm import product
+from {home} import {tanh} as tanh
+
+ZERO, ONE = T(0.0), T(1.0)
+'''
+
+FUNCTION = """
+
+@numba.njit({options}error_model="numpy", fastmath={{"contract"}})
+def {name}({arguments}):
+{views}
+    {loops}
+{body}
+"""
+
+
+def kernel(program: Program, dtype: Any) -> Kernel:
+    """The program as ``kernel(*inputs, out=outputs)`` on arrays of one shape and on columns (R, 1)."""
+    dtype = np.dtype(dtype)
+
+    def kernel(*inputs: Array, out: tuple[Array, ...]) -> tuple[Array, ...]:
+        same = tuple([o is i for o, i in zip(out, inputs, strict=False)])
+        shape = out[0].shape
+        columns = tuple([x.shape != shape for x in inputs])
+        own = [o for k, o in enumerate(out) if k >= len(same) or not same[k]]
+        flat = not any(columns) and all(x.flags.c_contiguous for x in (*inputs, *own))
+        loop(program, dtype, same, columns, flat)(*inputs, *own)
+        return out
+
+    return kernel
+
+
+@cache
+def loop(
+    program: Program, dtype: np.dtype, same: tuple[bool, ...], columns: tuple[bool, ...], flat: bool
+) -> Callable[..., None]:
+    """Compiled loop over the inputs and those outputs k that are not (``same[k]``) input k."""
+    name = f"{program.name}_loop"
+    options = "cache=True, nogil=True, "
+    return load(name, header(dtype) + function(name, program, same, columns, flat, options))
+
+
+def header(dtype: np.dtype) -> str:
+    """What a generated source begins with."""
+    fast = dtype == DTYPES[0]
+    home, tanh = ("rnnx.backends.numba_math", "tanh32") if fast else ("math", "tanh")
+    return HEADER.format(dtype=dtype.name, home=home, tanh=tanh)
+
+
+def function(
+    name: str,
+    program: Program,
+    same: tuple[bool, ...],
+    columns: tuple[bool, ...],
+    flat: bool,
+    options: str = "",
+) -> str:
+    """Python of a loop: over contiguous memory if it is flat, else by row and column.
+
+    The inputs named by `columns` are (R, 1) beside all others' (R, C).
+    """
+    own = [k for k in range(len(program.outputs)) if k >= len(same) or not same[k]]
+    targets = [f"out{k}" if k in own else program.inputs[k] for k in range(len(program.outputs))]
+    arguments = [*program.inputs, *(f"out{k}" for k in own)]
+    first = targets[0]
+    place = {name: f"f_{name}[j]" if flat else f"{name}[r, c]" for name in arguments}
+    place |= {name: f"{name}[r, 0]" for name, thin in zip(program.inputs, columns, strict=True) if thin}
+    scalars = {name: f"s{name}" for name in program.inputs}
+    lines = [f"{scalars[name]} = {place[name]}" for name in program.inputs]
+    for step in program.instructions:
+        words = [scalars.get(a, a) if isinstance(a, str) else constant(a) for a in step.arguments]
+        lines.append(f"{step.target} = {EXPRESSIONS[step.operation].format(*words)}")
+    lines += [f"{place[target]} = {value}" for target, value in zip(targets, program.outputs, strict=True)]
+    rows = f"for r in range({first}.shape[0]):\n        for c in range({first}.shape[1]):"
+    return FUNCTION.format(
+        options=options,
+        name=name,
+        arguments=", ".join(arguments),
+        views="\n".join(f"    f_{name} = {name}.reshape({first}.size)" for name in arguments if flat),
+        loops=f"for j in range({first}.size):" if flat else rows,
+        body="\n".join(" " * 12 + line for line in lines),
+    )
+
+
+def constant(value: float) -> str:
+    """A number in the loop's own type: a bare 0.5 is a double, and would make the whole expression one."""
+    return f"T({value!r})" if math.isfinite(value) else f'T("{value!r}")'
+
+
+def folder() -> Path:
+    """Where the sources and their machine code are kept: below ``XDG_CACHE_HOME``, by version of Numba."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "rnnx" / f"numba-{numba.__version__}"
+
+
+@cache
+def helpers() -> str:
+    """Source of what generated code calls: Numba's cache does not see it change."""
+    here = Path(__file__).parent
+    return "".join((here / name).read_text("utf-8") for name in ("numba_math.py", "numba_gemm.py"))
+
+
+def load(name: str, text: str) -> Callable[..., None]:
+    """Function of that name in a generated source, which is kept as a file of its own."""
+    path = folder() / f"{name}_{sha256((text + helpers()).encode()).hexdigest()[:16]}.py"
+    if not path.exists():
+        write(path, text)
+    module = f"rnnx_kernels_{path.stem}"
+    spec = importlib.util.spec_from_file_location(module, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is no Python file")
+    found = importlib.util.module_from_spec(spec)
+    sys.modules[module] = found  # Numba asks there for the module that a function is from
+    spec.loader.exec_module(found)
+    function: Callable[..., None] = getattr(found, name)
+    return function
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file as a whole: other processes see all of it or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False, encoding="utf-8") as file:
+        file.write(text)
+    os.replace(file.name, path)
