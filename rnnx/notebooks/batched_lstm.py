@@ -128,7 +128,7 @@ class LSTM:
         state = LSTMState(zeros if h0 is None else h0, zeros if c0 is None else c0)
         params = {"b": WLSTM[0, :], "Wx": WLSTM[1 : 1 + D, :], "Wh": WLSTM[1 + D :, :]}
         Hout, final, cache = caches.forward(where, backend, _cell(D, H), params, X, state)
-        return backend.xp.asarray(Hout, copy=True), final.c, final.h, cache
+        return caches.own(backend, Hout), final.c, final.h, cache
 
     @staticmethod
     def backward(

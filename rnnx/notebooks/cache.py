@@ -67,9 +67,14 @@ def of(where: str, cache: Any, maker: str) -> Cache:
     return cache
 
 
+def own(backend: Backend, a: Array) -> Array:
+    """A copy, which shares no memory with a tape."""
+    return backend.xp.asarray(a, copy=True)
+
+
 def batch_first(backend: Backend, a: Array) -> Array:
     """Array (T, N, ...) as a new (N, T, ...), which shares no memory with a tape."""
-    return backend.xp.asarray(backend.xp.permute_dims(a, (1, 0, 2)), copy=True)
+    return own(backend, backend.xp.permute_dims(a, (1, 0, 2)))
 
 
 def time_first(backend: Backend, a: Array) -> Array:
