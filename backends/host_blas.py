@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-SYMBOLS = {"float32": "scipy_cblas_sgemm64_", "float64": "scipy_cblas_dgemm64_"}
+SYMBOLS = {np.dtype("float32"): "scipy_cblas_sgemm64_", np.dtype("float64"): "scipy_cblas_dgemm64_"}
 """Names in the OpenBLAS of NumPy's wheels; all integers of its interface have 64 bits."""
 
 
 @cache
-def gemm_address(dtype: str) -> int | None:
+def gemm_address(dtype: np.dtype) -> int | None:
     """Address of ``cblas_?gemm``; None where NumPy is built with another BLAS."""
     root = Path(np.__file__).parent
     folders = root.parent / "numpy.libs", root / ".dylibs"

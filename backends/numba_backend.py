@@ -20,7 +20,7 @@ class NumbaBackend(NumpyBackend):
     kernels = "loops compiled by Numba, cached on disk"
 
     def details(self) -> dict[str, str]:
-        compiled = host_blas.gemm_address("float32") is not None
+        compiled = host_blas.gemm_address(numba_kernels.DTYPES[0]) is not None
         loops = "compiled" if compiled else "step by step, since NumPy's BLAS is not that of its wheels"
         own = {"time loops": loops, "compiled code": str(numba_kernels.folder())}
         return super().details() | own
@@ -34,7 +34,7 @@ class NumbaBackend(NumpyBackend):
         return a if a.itemsize in a.strides[-2:] else np.ascontiguousarray(a)
 
     def compiles_loops(self, dtype: Any) -> bool:
-        return dtype in numba_kernels.DTYPES and host_blas.gemm_address(dtype.name) is not None
+        return dtype in numba_kernels.DTYPES and host_blas.gemm_address(dtype) is not None
 
     def run_loop(
         self,
@@ -47,7 +47,7 @@ class NumbaBackend(NumpyBackend):
     ) -> None:
         pre, saved, states, d, dy = slabs
         _, rows, N = pre.shape
-        gemm = host_blas.gemm_address(pre.dtype.name)
+        gemm = host_blas.gemm_address(pre.dtype)
         sizes = steps, hidden, N, rows // hidden, saved.shape[1] // hidden
         upstream = () if not d else (np.empty((0, 0, 0), pre.dtype) if dy is None else dy,)
         loop = numba_chain.time_loop(script, len(states), len(operands), pre.dtype)

@@ -24,6 +24,12 @@ class NumpyBackend(Backend):
     def asarray(self, values: Any, dtype: Any = None) -> Array:
         return np.asarray(values, dtype=self.dtype(dtype))
 
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        return np.empty(shape, self.dtype(dtype))
+
+    def zeros(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        return np.zeros(shape, self.dtype(dtype))
+
     def freeze(self, x: Array) -> Array:
         x.flags.writeable = False
         return x

@@ -8,8 +8,10 @@ if TYPE_CHECKING:  # stars, so that the table below stays the only list of names
     from rnnx.activations import *  # noqa: F403
     from rnnx.backends import *  # noqa: F403
     from rnnx.cells import *  # noqa: F403
+    from rnnx.containers import *  # noqa: F403
     from rnnx.errors import *  # noqa: F403
     from rnnx.gradient_check import *  # noqa: F403
+    from rnnx.interop import *  # noqa: F403
     from rnnx.layers import *  # noqa: F403
     from rnnx.losses import *  # noqa: F403
     from rnnx.optim import *  # noqa: F403
@@ -24,11 +26,13 @@ _HOMES = {
         "use_backend"
     ),
     "rnnx.cells": "GRU GRUState LSTM LSTMState REGISTRY RNN RNNState",
+    "rnnx.containers": "CONTAINERS Bidirectional BidirectionalState Stack",
     "rnnx.errors": (
         "BackendError DataError DtypeError MemoryLimitError MixedArraysError OptionError RnnxError "
         "ShapeError TapeConsumed TrainingError"
     ),
     "rnnx.gradient_check": "GradientReport gradcheck",
+    "rnnx.interop": "from_torch to_torch",
     "rnnx.layers": "Dropout Embedding Linear",
     "rnnx.losses": "half_squared_error softmax_cross_entropy",
     "rnnx.optim": "SGD Adagrad AdamW RMSprop clip_by_global_norm clip_by_value",
@@ -42,7 +46,9 @@ _ROOMS = {
     "cells",
     "charlm",
     "checks",
+    "containers",
     "errors",
+    "interop",
     "layers",
     "losses",
     "notebooks",

@@ -161,6 +161,12 @@ class BaseCell(ABC):
         ------
         ShapeError, DtypeError, MixedArraysError, OptionError
         """
+        return self._forward(params, x, state, lengths, training)
+
+    def _forward(
+        self, params: Params, x: Array, state: State, lengths: Any, training: bool, **options: Any
+    ) -> tuple[Array, State, Tape | None]:
+        """`forward`, with more options for `run`."""
         where = f"{type(self).__name__}.forward"
         backend = checks.call(self, "forward", params, x, ("T", "N", self.input_size), state)
         steps, batch, _ = x.shape
@@ -170,9 +176,8 @@ class BaseCell(ABC):
             if ragged is not None:
                 x = ragged.sort(backend, x, 1)
                 state = ragged.sort_state(backend, self.state_sizes, state)
-            y, final, record = self.run(
-                backend, params, x, state, None if ragged is None else ragged.lengths, training
-            )
+            known = None if ragged is None else ragged.lengths
+            y, final, record = self.run(backend, params, x, state, known, training, **options)
             if ragged is not None:
                 y = ragged.unsort(backend, y, 1)
                 final = ragged.unsort_state(backend, self.state_sizes, final)
@@ -250,7 +255,19 @@ class BaseCell(ABC):
         -------
         y : (N, H) array
         state : NamedTuple of (N, H) arrays
+
+        Raises
+        ------
+        OptionError
+            The cell is not causal: one step alone has no output.
+        ShapeError, DtypeError, MixedArraysError
         """
+        if not self.causal:
+            raise OptionError(
+                f"{type(self).__name__}.step: each output depends on later steps too, since one direction "
+                "runs from the end of the sequence; expected a causal cell.",
+                "Use forward on the whole sequence.",
+            )
         backend = checks.call(self, "step", params, x, ("N", self.input_size), state)
         with backend.placed():
             if state is None:

@@ -21,6 +21,13 @@ def size(where: str, name: str, value: Any) -> int:
     return int(value)
 
 
+def seed(where: str, name: str, value: Any) -> int:
+    """Return the value as an int; it is an integer of at least 0."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 0:
+        raise OptionError(f"{where}: {name} is {value!r}; expected an integer of at least 0.")
+    return int(value)
+
+
 def sizes(owner: object, *names: str) -> None:
     """Replace these fields of a frozen dataclass by ints; each is an integer of at least 1."""
     for name in names:
@@ -76,6 +83,15 @@ def floating(where: str, name: str, xp: Namespace, found: object) -> None:
         raise DtypeError(f"{where}: {name} has dtype {found}; expected floating numbers.", 'Use "float32".')
 
 
+def named(where: str, params: Params) -> dict[str, Array]:
+    """The parameters by the names that errors use; they are in a mapping."""
+    if not isinstance(params, Mapping):
+        raise ShapeError(
+            f"{where}: params is a {type(params).__name__}; expected a dict of arrays, as from init."
+        )
+    return {f"params[{name!r}]": value for name, value in params.items()}
+
+
 def parameters(where: str, backend: Backend, params: Params, shapes: Mapping[str, tuple[int, ...]]) -> object:
     """The parameters have these names and shapes, and one floating dtype, which is returned."""
     if params.keys() != shapes.keys():
@@ -96,11 +112,7 @@ def call(
 ) -> Backend:
     """What is passed to `forward` or `step` fits together; return the backend that it lives on."""
     where = f"{type(cell).__name__}.{method}"
-    if not isinstance(params, Mapping):
-        raise ShapeError(
-            f"{where}: params is a {type(params).__name__}; expected a dict of arrays, as from init."
-        )
-    arrays = {f"params[{name!r}]": value for name, value in params.items()} | {"x": x}
+    arrays = named(where, params) | {"x": x}
     given = {} if state is None else states.checked(where, "state", cell.state_sizes, state)
     backend = backends.of(arrays | {name: value for name, (value, _) in given.items()}, where)
     common = parameters(where, backend, params, cell.param_shapes)

@@ -21,6 +21,11 @@ def generator(seed: Any, name: str) -> np.random.Generator:
     )
 
 
+def child_seed(seed: Any, name: str) -> int:
+    """Seed of a part of that name: independent of those of all other names."""
+    return int(generator(seed, name).integers(2**62))
+
+
 def draw_uniform(
     shapes: Mapping[str, tuple[int, ...]], bound: float, seed: int, dtype: str, prefix: str = ""
 ) -> dict[str, Array]:

@@ -4,6 +4,7 @@ Sorted by length, longest first, the sequences that are still alive at a step ar
 So a ragged batch is a row of segments: runs of steps in which the same sequences are alive.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -30,6 +31,27 @@ def segments(steps: int, batch: int, lengths: np.ndarray | None) -> list[Segment
     alive = np.searchsorted(-lengths, -ends, side="right")  # as long as that end, or longer
     starts = [0, *ends[:-1].tolist()]
     return [Segment(*each) for each in zip(starts, ends.tolist(), alive.tolist(), strict=True)]
+
+
+def reversal(
+    backend: Backend, steps: int, batch: int, lengths: np.ndarray | None
+) -> Callable[[Array], Array]:
+    """Function that turns each sequence of an array (T, N, F) round at its own length.
+
+    What stands past a sequence's end stays there. The function is its own inverse and its own transpose.
+    """
+    xp = backend.xp
+    if lengths is None:
+        return lambda x: xp.flip(x, axis=0)
+    t, n = np.arange(steps)[:, None], np.arange(batch)
+    source = np.where(t < lengths, lengths - 1 - t, t) * batch + n
+    rows = backend.asarray(source.reshape(-1), "int64")
+
+    def reverse(x: Array) -> Array:
+        flat = xp.reshape(x, (steps * batch, x.shape[2]))
+        return xp.reshape(xp.take(flat, rows, axis=0), x.shape)
+
+    return reverse
 
 
 @dataclass(frozen=True)

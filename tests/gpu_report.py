@@ -18,9 +18,9 @@ import numpy as np
 import rnnx
 from rnnx import backends
 from rnnx.cells import REGISTRY
-from rnnx.charlm.files import write_atomically
 from rnnx.cli.gradcheck import problems
 from rnnx.doctor import examine
+from rnnx.files import write_atomically
 from rnnx.gradient_check.check import check
 from rnnx.gradient_check.layers import LAYERS
 

@@ -20,7 +20,7 @@ SOURCES = sorted(path for folder in ("rnnx", "backends") for path in (ROOT / fol
 # Each floor may import the floors before it and its own room, and nothing else of rnnx.
 # The package itself exports all but the command line.
 FLOORS = (
-    {"errors", "typing"},
+    {"errors", "files", "typing"},
     {"backends"},
     {"states"},
     {"checks", "init", "ops", "ragged"},
@@ -29,6 +29,7 @@ FLOORS = (
     {"stepcell"},
     {"cells"},
     {"activations", "layers", "losses", "optim"},
+    {"containers"},
     {"doctor", "gradient_check"},
     {"charlm", "interop", "notebooks"},
     {"rnnx"},

@@ -22,7 +22,7 @@ from rnnx.basecell import BaseCell
 from rnnx.cells import REGISTRY
 from rnnx.errors import OptionError, ShapeError
 from rnnx.gates import Gated
-from rnnx.init import generator as child_generator
+from rnnx.init import child_seed
 from rnnx.layers import Dropout, Embedding, Linear
 from rnnx.typing import Array, Params, State
 
@@ -122,8 +122,8 @@ class CharModel:
         params: dict[str, Array] = {}
         for part, layer in (("embedding", self.embedding), ("cell", self.recurrent), ("head", self.head)):
             if layer is not None:
-                child = int(child_generator(seed, part).integers(2**62))
-                params |= {f"{part}.{name}": value for name, value in layer.init(child, dtype).items()}
+                drawn = layer.init(child_seed(seed, part), dtype)
+                params |= {f"{part}.{name}": value for name, value in drawn.items()}
         cell = self.recurrent
         if isinstance(cell, Gated) and "f" in cell.gates:
             bias = np.zeros(cell.param_shapes["b"])

@@ -13,9 +13,9 @@ import numpy as np
 from rnnx.backends import asarray, to_numpy
 from rnnx.charlm.config import REWRITE, TrainConfig
 from rnnx.charlm.corpus import Vocabulary
-from rnnx.charlm.files import write_atomically
 from rnnx.charlm.model import CharModel
 from rnnx.errors import DataError, OptionError
+from rnnx.files import write_atomically
 from rnnx.typing import Array, Params
 
 MODEL, CONFIG, LOG = "model.safetensors", "config.json", "log.jsonl"

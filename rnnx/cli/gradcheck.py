@@ -10,10 +10,11 @@ from rich.table import Table
 
 from rnnx import __version__, backends
 from rnnx.cells import REGISTRY
-from rnnx.charlm.files import write_atomically
 from rnnx.cli.paths import path
 from rnnx.cli.required import required_backends
+from rnnx.containers import CONTAINERS
 from rnnx.errors import BackendError, OptionError
+from rnnx.files import write_atomically
 from rnnx.gradient_check.check import check
 from rnnx.gradient_check.layers import LAYERS
 from rnnx.gradient_check.problem import Problem, cell_problem, cell_problems
@@ -26,11 +27,12 @@ COLUMNS = ("cell", "tensor", "oracle", "entries", "error", "allowed", "")
 
 
 def problems(name: str) -> list[Problem]:
-    """All problems of a cell of the registry, of a layer or of a loss, small ones first."""
+    """All problems of a cell, of an example of a container, of a layer or of a loss, small ones first."""
     if name in LAYERS:
         return LAYERS[name]()
     D, H, T, N = LARGE
-    small, cell = cell_problems(REGISTRY[name], name), REGISTRY[name](D, H)
+    make = (REGISTRY | CONTAINERS)[name]
+    small, cell = cell_problems(make, name), make(D, H)
     if not cell.analytic:
         return small  # along a direction through thousands of units, every step meets a kink
     return [*small, cell_problem(cell, name, f"T={T}, N={N}, D={D}, H={H}", T, N)]
@@ -39,7 +41,7 @@ def problems(name: str) -> list[Problem]:
 def gradcheck(
     cells: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[CELL]...", help="Cells, layers and losses; by default all."),
+        typer.Argument(metavar="[CELL]...", help="Cells, containers, layers and losses; by default all."),
     ] = None,
     backend: Annotated[str, typer.Option(help="A backend's name, or all that are present.")] = "all",
     json_file: Annotated[
@@ -50,14 +52,15 @@ def gradcheck(
 
     The exit status is 1 if one of them differs. Example: rnnx gradcheck lstm gru --backend numpy
     """
-    names = list(dict.fromkeys(cells or [*REGISTRY, *LAYERS]))
+    known = [*REGISTRY, *CONTAINERS, *LAYERS]
+    names = list(dict.fromkeys(cells or known))
     if json_file is not None and (json_file.is_dir() or not json_file.parent.is_dir()):
         raise OptionError(
             f"--json {str(json_file)!r} is no file in a folder that exists.", "Name another file."
         )
     for name in names:
-        if name not in REGISTRY and name not in LAYERS:
-            raise OptionError(f"There is no cell {name!r}.", f"Known are {', '.join([*REGISTRY, *LAYERS])}.")
+        if name not in known:
+            raise OptionError(f"There is no cell {name!r}.", f"Known are {', '.join(known)}.")
     present, absent = _backends(backend)
     required = required_backends()
     console = Console()

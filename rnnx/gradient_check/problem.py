@@ -87,7 +87,9 @@ def cell_problem(
         key: draw(rng, shape) * (scale if len(shape) > 1 else 1.0) for key, shape in cell.param_shapes.items()
     }
     if saturated:
-        weights["b"][::3] = 7.0 * np.sign(weights["b"][::3])
+        for key, value in weights.items():
+            if key.rpartition(".")[2] == "b":
+                value[::3] = 7.0 * np.sign(value[::3])
     sizes = cell.state_sizes
     starts = {name: draw(rng, (batch, size)) for name, size in states.leaves(sizes)}
     finals = [name for name, _ in states.leaves(sizes, "final")]

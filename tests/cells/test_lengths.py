@@ -6,10 +6,12 @@ import pytest
 import rnnx
 from rnnx import states
 from rnnx.cells import REGISTRY
+from rnnx.containers import CONTAINERS
 from rnnx.ragged import segments
 from rnnx.scan import CHUNK
-from support.cells import check_array, make_case
+from support.cells import alone, check_array, make_case, padded_with
 
+ALL = REGISTRY | CONTAINERS
 T, D, H = 7, 3, 4
 LENGTHS = {
     "unsorted": [3, 7, 1, 5, 3],
@@ -20,48 +22,14 @@ LENGTHS = {
 }
 
 
-@pytest.fixture(params=REGISTRY)
+@pytest.fixture(params=ALL)
 def cell(request):
-    return REGISTRY[request.param](D, H)
+    return ALL[request.param](D, H)
 
 
 @pytest.fixture(params=LENGTHS)
 def lengths(request):
     return LENGTHS[request.param]
-
-
-def padded_with(value, array, lengths):
-    """A copy in which everything past the ends is that value."""
-    array = array.copy()
-    for n, length in enumerate(lengths):
-        array[length:, n] = value
-    return array
-
-
-def alone(cell, case, lengths):
-    """Every sequence by itself, in a batch of one: results as the ragged batch should give them."""
-    zeros = {
-        "y": np.zeros((T, len(lengths), cell.output_size)),
-        "dx": np.zeros_like(case.x),
-        "grads": {name: np.zeros(shape) for name, shape in cell.param_shapes.items()},
-        "final": [[] for _ in states.leaves(cell.state_sizes)],
-        "dstate": [[] for _ in states.leaves(cell.state_sizes)],
-    }
-    for n, length in enumerate(lengths):
-        own = np.s_[:length, n : n + 1]
-        state, dstate = (
-            states.transform(lambda _, s, n=n: s[n : n + 1], cell.state_sizes, s)
-            for s in (case.state, case.dstate)
-        )
-        y, final, tape = cell.forward(case.params, case.x[own], state)
-        dx, dinitial, grads = cell.backward(tape, case.dy[own], dstate)
-        zeros["y"][own], zeros["dx"][own] = y, dx
-        for name, value in grads.items():
-            zeros["grads"][name] += value
-        for key, found in {"final": final, "dstate": dinitial}.items():
-            for rows, (_, value) in zip(zeros[key], states.leaves(found), strict=True):
-                rows.append(value[0])
-    return zeros
 
 
 def close(found, expected, name):

@@ -1,4 +1,4 @@
-"""What holds for every cell of the registry: the protocol of forward, backward and step."""
+"""What holds for every cell and every container: the protocol of forward, backward and step."""
 
 import dataclasses
 
@@ -8,17 +8,24 @@ import pytest
 import rnnx
 from rnnx import states
 from rnnx.cells import REGISTRY
+from rnnx.containers import CONTAINERS
 from rnnx.gates import Gated
 from rnnx.scan import CHUNK
 from support.cells import check_array, make_case
 
 DTYPES = {"float32": 1e-5, "float64": 1e-12}
+ALL = REGISTRY | CONTAINERS
 T, N, D, H = 5, 2, 3, 4
 
 
-@pytest.fixture(params=REGISTRY)
+@pytest.fixture(params=ALL)
 def cell(request):
-    return REGISTRY[request.param](D, H)
+    return ALL[request.param](D, H)
+
+
+@pytest.fixture(params=[name for name in ALL if ALL[name](D, H).causal])
+def causal(request):
+    return ALL[request.param](D, H)
 
 
 @pytest.fixture(params=DTYPES)
@@ -61,13 +68,13 @@ def test_equals_numpy_in_value_shape_dtype_and_device(cell, backend, rng, dtype)
         np.testing.assert_allclose(host, expected["grads"][name], err_msg=name, **close)
 
 
-def test_equals_the_loop_of_steps(cell, backend, rng, dtype):
-    case = make_case(cell, rng, T, N).on(backend, dtype)
-    y, final, _ = cell.forward(case.params, case.x, case.state)
+def test_equals_the_loop_of_steps(causal, backend, rng, dtype):
+    case = make_case(causal, rng, T, N).on(backend, dtype)
+    y, final, _ = causal.forward(case.params, case.x, case.state)
     state = case.state
     for t in range(T):
-        row, state = cell.step(case.params, case.x[t, ...], state)
-        host = check_array(backend, row, (N, cell.output_size), dtype)
+        row, state = causal.step(case.params, case.x[t, ...], state)
+        host = check_array(backend, row, (N, causal.output_size), dtype)
         np.testing.assert_allclose(host, backend.to_numpy(y)[t], rtol=DTYPES[dtype], atol=DTYPES[dtype])
     for (name, one), other in zip(states.leaves(state), leaves(final), strict=True):
         one, other = backend.to_numpy(one), backend.to_numpy(other)
@@ -88,14 +95,14 @@ def test_without_a_tape_gives_the_same(cell, backend, rng, dtype):
         np.testing.assert_allclose(host, backend.to_numpy(other), rtol=DTYPES[dtype], atol=DTYPES[dtype])
 
 
-def test_sequential_calls_equal_one_long_call(cell, backend, rng):
-    case = make_case(cell, rng, T, N).on(backend)
-    whole = run(cell, case)
+def test_sequential_calls_equal_one_long_call(causal, backend, rng):
+    case = make_case(causal, rng, T, N).on(backend)
+    whole = run(causal, case)
     first, second = slice(0, 2), slice(2, T)
-    y1, middle, tape1 = cell.forward(case.params, case.x[first, ...], case.state)
-    y2, final, tape2 = cell.forward(case.params, case.x[second, ...], middle)
-    dx2, dmiddle, grads2 = cell.backward(tape2, case.dy[second, ...], case.dstate)
-    dx1, dstate, grads1 = cell.backward(tape1, case.dy[first, ...], dmiddle)
+    y1, middle, tape1 = causal.forward(case.params, case.x[first, ...], case.state)
+    y2, final, tape2 = causal.forward(case.params, case.x[second, ...], middle)
+    dx2, dmiddle, grads2 = causal.backward(tape2, case.dy[second, ...], case.dstate)
+    dx1, dstate, grads1 = causal.backward(tape1, case.dy[first, ...], dmiddle)
     pieces = {"y": [y1, y2], "dx": [dx1, dx2]}
     for key, parts in pieces.items():
         joined = np.concatenate([backend.to_numpy(part) for part in parts])
@@ -113,7 +120,8 @@ def test_writes_to_no_argument(cell, backend, rng):
     host = make_case(cell, rng, T, N)
     case = host.on(backend)
     run(cell, case)
-    cell.step(case.params, case.x[0, ...], case.state)
+    if cell.causal:
+        cell.step(case.params, case.x[0, ...], case.state)
     for name, value in host.params.items():
         np.testing.assert_array_equal(backend.to_numpy(case.params[name]), value, err_msg=name)
     for name in ("x", "dy"):
@@ -141,8 +149,9 @@ def test_no_state_is_a_state_of_zeros(cell, backend, rng):
     with_zeros, _, _ = cell.forward(case.params, case.x, zeros)
     without, _, _ = cell.forward(case.params, case.x)
     np.testing.assert_array_equal(backend.to_numpy(with_zeros), backend.to_numpy(without))
-    row, _ = cell.step(case.params, case.x[0, ...])
-    np.testing.assert_allclose(backend.to_numpy(row), backend.to_numpy(without)[0], rtol=1e-5, atol=1e-6)
+    if cell.causal:
+        row, _ = cell.step(case.params, case.x[0, ...])
+        np.testing.assert_allclose(backend.to_numpy(row), backend.to_numpy(without)[0], rtol=1e-5, atol=1e-6)
 
 
 def test_missing_upstream_gradients_count_as_zeros(cell, backend, rng):
@@ -226,7 +235,7 @@ def test_init_is_the_same_on_every_backend(cell, backend, dtype):
     for name, shape in cell.param_shapes.items():
         host = check_array(backend, params[name], shape, dtype)
         np.testing.assert_array_equal(host, expected[name], err_msg=name)
-        assert np.abs(host).max() <= cell.init_bound
+        assert np.abs(host).max() <= H**-0.5
         assert np.unique(host).size == host.size, "all drawn"
 
 

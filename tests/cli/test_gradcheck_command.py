@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from rnnx import backends, cells
 from rnnx.cli.app import app
+from rnnx.containers import CONTAINERS
 from rnnx.errors import BackendError
 from rnnx.gradient_check.layers import LAYERS
 from rnnx.gradient_check.report import FORWARD
@@ -28,7 +29,7 @@ def test_every_gradient_on_numpy(tmp_path):
     assert result.exit_code == 0, result.output
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["passed"] is True
-    assert {row["name"] for row in report["rows"]} == {*cells.REGISTRY, *LAYERS}
+    assert {row["name"] for row in report["rows"]} == {*cells.REGISTRY, *CONTAINERS, *LAYERS}
     assert {row["backend"] for row in report["rows"]} == {"numpy"}
     assert all(row["error"] <= 1e-12 for row in report["rows"] if "complex step" in row["oracle"])
     oracles = {row["oracle"] for row in report["rows"] if row["name"] == "lstm"}

@@ -12,7 +12,7 @@ import pytest
 import rnnx
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = ("architecture.md", "backends.md", "gradcheck.md")
+PAGES = ("architecture.md", "backends.md", "gradcheck.md", "interop.md")
 
 
 def comparable(text):
@@ -23,10 +23,11 @@ def comparable(text):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_the_blocks_of_a_page_print_what_it_says(page, monkeypatch, torch):
+def test_the_blocks_of_a_page_print_what_it_says(page, monkeypatch, tmp_path, torch):
     blocks = re.findall(r"```(\w+)\n(.*?)```\n", (DOCS / page).read_text(encoding="utf-8"), flags=re.DOTALL)
     module = ModuleType("page")
     monkeypatch.setitem(sys.modules, "page", module)
+    monkeypatch.chdir(tmp_path)
     before, ran = rnnx.get_backend(), 0
     try:
         for (kind, body), (next_kind, expected) in zip(blocks, [*blocks[1:], ("", "")], strict=True):

@@ -44,3 +44,51 @@ def check_array(backend, x, shape, dtype):
     assert tuple(x.shape) == shape
     assert x.dtype == backend.dtype(dtype)
     return backend.to_numpy(x)
+
+
+def padded_with(value, array, lengths):
+    """A copy in which everything past the ends is that value."""
+    array = array.copy()
+    for n, length in enumerate(lengths):
+        array[length:, n] = value
+    return array
+
+
+def alone(cell, case, lengths):
+    """Every sequence by itself, in a batch of one: results as the ragged batch should give them."""
+    zeros = {
+        "y": np.zeros(case.dy.shape),
+        "dx": np.zeros_like(case.x),
+        "grads": {name: np.zeros(shape) for name, shape in cell.param_shapes.items()},
+        "final": [[] for _ in states.leaves(cell.state_sizes)],
+        "dstate": [[] for _ in states.leaves(cell.state_sizes)],
+    }
+    for n, length in enumerate(lengths):
+        own = np.s_[:length, n : n + 1]
+        state, dstate = (
+            states.transform(lambda _, s, n=n: s[n : n + 1], cell.state_sizes, s)
+            for s in (case.state, case.dstate)
+        )
+        y, final, tape = cell.forward(case.params, case.x[own], state)
+        dx, dinitial, grads = cell.backward(tape, case.dy[own], dstate)
+        zeros["y"][own], zeros["dx"][own] = y, dx
+        for name, value in grads.items():
+            zeros["grads"][name] += value
+        for key, found in {"final": final, "dstate": dinitial}.items():
+            for rows, (_, value) in zip(zeros[key], states.leaves(found), strict=True):
+                rows.append(value[0])
+    return zeros
+
+
+class WithLengths:
+    """A cell whose every batch has these lengths; of no class of the library's."""
+
+    def __init__(self, cell, lengths):
+        self._cell, self._lengths = cell, lengths
+        self.causal = False
+
+    def __getattr__(self, name):
+        return getattr(self._cell, name)
+
+    def forward(self, params, x, state=None, *, lengths=None, training=True):
+        return self._cell.forward(params, x, state, lengths=self._lengths, training=training)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rnnx.charlm.files import write_atomically
+from rnnx.files import write_atomically
 
 
 class Crash(BaseException):
