@@ -12,6 +12,7 @@ from rnnx import __version__, backends
 from rnnx.cells import REGISTRY
 from rnnx.cli.paths import path
 from rnnx.cli.required import required_backends
+from rnnx.cli.selftest import run_self_test
 from rnnx.containers import CONTAINERS
 from rnnx.errors import BackendError, OptionError
 from rnnx.files import write_atomically
@@ -47,6 +48,9 @@ def gradcheck(
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", parser=path, help="Write the report here.")
     ] = None,
+    self_test: Annotated[
+        bool, typer.Option("--self-test", help="Check the check: does it see errors put into every cell?")
+    ] = False,
 ) -> None:
     """Compare every hand-written gradient, entry by entry, with derivatives found in another way.
 
@@ -58,6 +62,8 @@ def gradcheck(
         raise OptionError(
             f"--json {str(json_file)!r} is no file in a folder that exists.", "Name another file."
         )
+    if self_test:
+        raise typer.Exit(run_self_test(cells, backend, json_file))
     for name in names:
         if name not in known:
             raise OptionError(f"There is no cell {name!r}.", f"Known are {', '.join(known)}.")

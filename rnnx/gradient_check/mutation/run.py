@@ -1,0 +1,158 @@
+"""Mutants of registered cells, one after the other, and the verdict on each."""
+
+import ast
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from types import CodeType
+from typing import Any, cast
+
+import numpy as np
+
+from rnnx.backends import Backend, resolve, use_backend
+from rnnx.cells import REGISTRY
+from rnnx.containers import CONTAINERS
+from rnnx.errors import OptionError
+from rnnx.gradient_check.check import check
+from rnnx.gradient_check.mutation.copies import Copies, Make
+from rnnx.gradient_check.mutation.operators import mutations
+from rnnx.gradient_check.mutation.problems import (
+    WATCHED,
+    Measure,
+    gradients,
+    remembered,
+    screen,
+    traps,
+    upstreams,
+)
+from rnnx.gradient_check.mutation.report import Mutant, MutationReport
+from rnnx.gradient_check.mutation.scene import Mutation, Scene
+from rnnx.gradient_check.mutation.sources import dependents, source, tool
+from rnnx.gradient_check.problem import Problem, Tensors
+from rnnx.gradient_check.report import GradientRow
+
+Check = Callable[[Problem, Backend], Iterator[GradientRow]]
+"""Yields the rows that fail."""
+
+Change = tuple[ast.AST, str]
+"""A node, and what became of it."""
+
+
+def failures(problem: Problem, backend: Backend) -> Iterator[GradientRow]:
+    """Yield what the gradient check finds wrong."""
+    yield from check([problem], backend).failures
+
+
+def mutation_run(
+    names: Iterable[str], check: Check = failures, told: Callable[[str], object] = lambda name: None
+) -> MutationReport:
+    """Run a check on every mutant of registered cells, on NumPy.
+
+    A change outside a cell's own file, such as one of the time loop, is tried on one cell after the other,
+    until the check sees it.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Of the registry, or of containers.
+    check : callable
+        The check that is to be proven: ``check(problem, backend)`` yields the rows that fail.
+    told : callable
+        Called with the name of each cell as its turn comes.
+
+    Raises
+    ------
+    OptionError
+        The check fails on a cell as it is.
+    """
+    report, proven = MutationReport(), set[Change]()
+    with use_backend("numpy"), np.errstate(all="ignore"):
+        for name in names:
+            told(name)
+            run = _Run(name, (REGISTRY | CONTAINERS)[name], check)
+            report += MutationReport(tuple(run.mutants(proven)))
+    return report
+
+
+class _Run:
+    """All mutants of one cell."""
+
+    def __init__(self, name: str, make: Make, check: Check) -> None:
+        self.name, self.make, self.check = name, make, check
+        self.type = type(make(1, 1))
+        self.measure = Measure(name, make)
+        self.outputs: dict[Any, Tensors] = {}
+
+    def mutants(self, proven: set[Change]) -> Iterator[Mutant]:
+        """Try all changes but the proven ones; one outside the cell's file is proven once it is killed."""
+        if found := self._refusal(screen(self.name, self.make), *traps(self.name, self.make)):
+            raise OptionError(
+                f"The gradients of the cell {self.name!r} as it is do not pass: {found}",
+                f"Run rnnx gradcheck {self.name} first.",
+            )
+        for scene in self._scenes():
+            elsewhere = scene.source.name != self.type.__module__
+            for mutation in mutations(scene):
+                change = mutation.node, str(mutation)
+                if change not in proven:
+                    verdict, reason = self._verdict(mutation)
+                    yield Mutant(self.name, mutation.operator, *mutation.place, change[1], verdict, reason)
+                    if elsewhere and verdict in ("killed", "error"):
+                        proven.add(change)
+
+    def _scenes(self) -> list[Scene]:
+        """The modules that the cell is written in, as runs of it show them."""
+        runs = []
+        for case in WATCHED:
+            copies = Copies(self.type, lambda name: source(name).watched)
+            problem = case.of(self.name, copies.of(self.make))
+            for run in problem.without_tape, problem.by_steps:
+                if run is not None:
+                    run(problem.tensors)
+            for upstream in upstreams(problem, 0):
+                gradients(problem, upstream)
+            runs.append(copies.tools)
+        self.modules = set(copies.modules)
+        return [Scene(source(name), runs) for name in copies.modules]
+
+    def _verdict(self, mutation: Mutation) -> tuple[str, str]:
+        try:
+            make = self._copies(mutation).of(self.make)
+            if found := self._refusal(screen(self.name, make)):
+                return "killed", found
+            difference = self.measure.difference(make)
+            if not difference:
+                return "equivalent", self._why(mutation)
+            if found := self._refusal(*traps(self.name, make)):
+                return "killed", found
+        except Exception as error:  # a change may break the code in any way
+            return "error", f"{type(error).__name__}: {error}"
+        return "survived", difference
+
+    def _refusal(self, *problems: Problem) -> str:
+        """What the check finds first, if anything."""
+        for problem in problems:
+            for row in self.check(remembered(problem, self.outputs), resolve("numpy")):
+                return str(row)
+        return ""
+
+    def _copies(self, mutation: Mutation) -> Copies:
+        """The changed module, and those that import it."""
+        changed = mutation.scene.source.name
+
+        def code(name: str) -> CodeType:
+            return mutation.code if name == changed else source(name).code
+
+        return Copies(self.type, code, dependents(changed, self.modules))
+
+    def _why(self, mutation: Mutation) -> str:
+        """What can be told automatically of why a mutant is equivalent."""
+        if not mutation.is_number:
+            return "no gradient depends on it"
+        node, new = cast(ast.expr, mutation.node), cast(ast.expr, mutation.new)
+        poisoned = self._copies(replace(mutation, new=tool("poisoned", node)))
+        if not self.measure.difference(poisoned.of(self.make)):
+            return "no gradient depends on this value"
+        compared = self._copies(replace(mutation, new=tool("compared", node, new)))
+        if not self.measure.difference(compared.of(self.make)) and compared.tools.same:
+            return "the value is the same"
+        return "the value is another one, and every gradient the same"

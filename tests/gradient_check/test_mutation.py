@@ -1,0 +1,185 @@
+"""The check's own proof: it sees all that changes a gradient, and the run tells where it does not."""
+
+import json
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from rnnx.cells import REGISTRY
+from rnnx.containers import CONTAINERS
+from rnnx.errors import OptionError
+from rnnx.gradient_check.mutation import Mutant, MutationReport, mutation_run, run
+from rnnx.gradient_check.mutation.copies import Copies, Tools, kind
+from rnnx.gradient_check.mutation.operators import OPERATORS, mutations
+from rnnx.gradient_check.mutation.problems import Measure, screen
+from rnnx.gradient_check.mutation.run import _Run, failures
+from rnnx.gradient_check.mutation.sources import dependents, source
+
+CELLS = REGISTRY | CONTAINERS
+
+
+@pytest.fixture(scope="module")
+def report():
+    return mutation_run(CELLS)
+
+
+def test_every_mutant_that_changes_a_gradient_is_killed(report):
+    assert report.having("survived") == ()
+    assert report.passed
+    assert report.kill_rate == 1.0
+    assert len(report.having("killed")) >= 200
+
+
+def test_every_cell_has_mutants_of_its_own_file(report):
+    for name, part in report.by("cell").items():
+        file = type(CELLS[name](1, 1)).__module__
+        killed = [m for m in part.having("killed") if m.place.startswith(f"{file}:")]
+        assert len(killed) >= (10 if name in REGISTRY else 5), name
+    assert [*report.by("cell")] == [*CELLS]
+
+
+def test_every_operator_makes_mutants_that_the_check_kills(report):
+    killed = {name for name, part in report.by("operator").items() if part.having("killed")}
+    assert killed == {*OPERATORS}
+
+
+def test_the_changes_that_people_make(report):
+    changes = {
+        (m.cell, m.change)
+        for m in report.having("killed")
+        if ".cells." in m.place or m.cell == "rnn"  # the first one, which has the floors below the cells too
+    }
+    for expected in (
+        ("lstm", "dc + dh * o * (1.0 - tanh_c * tanh_c) → dc"),
+        ("lstm", "dc + dh * o * (1.0 - tanh_c * tanh_c) → dc - dh * o * (1.0 - tanh_c * tanh_c)"),
+        ("lstm", "dc * g → g"),
+        ("lstm", "1.0 - tanh_c * tanh_c → tanh_c * tanh_c"),
+        ("lstm", "i, f, g, o = self.blocks(pre) → i, g, f, o = self.blocks(pre)"),
+        ("lstm", "(i, f, g, o, d.c) → (i, f, g, o, copied(d.c))"),
+        ("lstm", "prev → after"),
+        ("lstm", "params['Wh'] → transposed(params['Wh'])"),
+        ("gru", "ops.matmul_add → ops.matmul"),
+        ("gru", "recur(Wh, saved, d.h) → pass"),
+        ("rnn", "xp.sum(d, axis=1) → first(d, 1)"),
+        ("rnn", "db → started(db, 'b')"),
+        ("rnn", "db → 2.0 * db"),
+    ):
+        assert expected in changes
+
+
+def test_equivalent_ones_are_told_with_a_reason(report):
+    equivalent = {(m.cell, m.change): m.reason for m in report.having("equivalent")}
+    assert equivalent["gru-reset-before", "(r, dur, d.h) → (dur, r, d.h)"] == "no gradient depends on it"
+    buffers = "ops.empty(H) → 2.0 * ops.empty(H)"
+    assert equivalent["gru-reset-before", buffers] == "no gradient depends on this value"
+    assert "the value is the same" in equivalent.values()
+
+
+@pytest.fixture
+def _own_file_only(monkeypatch):
+    """Leaves the changes of the floors below the cells out, for time."""
+
+    def own(scene):
+        return (each for each in mutations(scene) if ".cells." in scene.source.name)
+
+    monkeypatch.setattr(run, "mutations", own)
+
+
+@pytest.mark.usefixtures("_own_file_only")
+def test_a_check_that_overlooks_a_tensor_lets_mutants_survive():
+    def weak(problem, backend):
+        return (row for row in failures(problem, backend) if row.tensor != "bn")
+
+    report = mutation_run(["gru"], weak)
+    survivors = {m.change for m in report.having("survived")}
+    assert "xp.sum(saved[self.rows[2], :], axis=1) → first(saved[self.rows[2], :], 1)" in survivors
+    assert all(m.reason.startswith("the gradient of bn differs") for m in report.having("survived"))
+    assert not report.passed
+    assert 0.5 < report.kill_rate < 1.0
+
+
+@pytest.mark.usefixtures("_own_file_only")
+def test_a_check_that_sees_nothing_kills_by_errors_alone():
+    report = mutation_run(["rnn"], lambda problem, backend: iter(()))
+    assert report.having("killed") == ()
+    assert len(report.having("survived")) > 10
+    assert not report.passed
+
+
+def test_a_check_that_fails_on_the_true_cell_proves_nothing():
+    with pytest.raises(OptionError, match="The gradients of the cell 'rnn' as it is do not pass: of x"):
+        mutation_run(["rnn"], lambda problem, backend: iter(["of x"]))
+
+
+def test_no_mutant_no_proof():
+    assert not MutationReport().passed
+    equivalent = Mutant("rnn", "flip a sign", "m:1", "x", "a → b", "equivalent", "")
+    report = MutationReport((equivalent,))
+    assert not report.passed
+    assert json.loads(report.to_json())["kill_rate"] is None
+    killed = report + MutationReport((replace(equivalent, verdict="killed"),))
+    assert killed.passed
+    assert [m["verdict"] for m in json.loads(killed.to_json())["mutants"]] == ["equivalent", "killed"]
+
+
+def test_nothing_outside_sees_the_copies():
+    before = {name: module for name, module in sys.modules.items() if name.startswith("rnnx")}
+    make = REGISTRY["gru"]
+    of = type(make(1, 1))
+    copies = Copies(of, lambda name: source(name).code)
+    assert {"rnnx.cells.gru", "rnnx.scan", "rnnx.ops.over_time", "rnnx.stepcell"} <= copies.modules.keys()
+    assert not {"rnnx", "rnnx.cells", "rnnx.backends", "rnnx.ops.pointwise"} & copies.modules.keys()
+    assert {name: module for name, module in sys.modules.items() if name.startswith("rnnx")} == before
+    cell = copies.of(make)(3, 5)
+    assert type(cell) is not of
+    assert not isinstance(cell, of)
+    assert repr(cell) == repr(make(3, 5))
+
+
+def test_what_the_forward_pass_runs_too_is_changed_in_the_backward_pass_only():
+    """The recurrent weights of a reset-before GRU go through one function in both passes."""
+    make = REGISTRY["gru-reset-before"]
+    tries = _Run("gru-reset-before", make, failures)
+    (scene,) = (scene for scene in tries._scenes() if scene.source.name == "rnnx.cells.gru")
+    (swap,) = (
+        each
+        for each in mutations(scene)
+        if str(each) == "[r, z] → [z, r]" and each.operator == "swap two outputs"
+    )
+    copied = tries._copies(swap).of(make)
+    true, found = screen("gru", make), screen("gru", copied)
+    np.testing.assert_array_equal(
+        found.forward(found.tensors)[0]["outputs"], true.forward(true.tensors)[0]["outputs"]
+    )
+    assert "differs" in Measure("gru", make).difference(copied)
+
+
+def test_a_copy_without_a_change_has_the_true_gradients():
+    for name, make in CELLS.items():
+        copies = Copies(type(make(1, 1)), lambda name: source(name).code)
+        assert Measure(name, make).difference(copies.of(make)) == ""
+
+
+def test_which_modules_a_change_reaches():
+    among = {"rnnx.cells.gru", "rnnx.stepcell", "rnnx.scan", "rnnx.ops", "rnnx.ops.over_time"}
+    assert dependents("rnnx.cells.gru", among) == {"rnnx.cells.gru"}
+    assert dependents("rnnx.stepcell", among) == {"rnnx.cells.gru", "rnnx.stepcell"}
+    assert dependents("rnnx.ops.over_time", among) == among
+
+
+def test_blocks_are_transposed_in_their_place():
+    w = np.arange(12.0).reshape(2, 6)
+    blocks = [w[:, 0:2].T, w[:, 2:4].T, w[:, 4:6].T]
+    np.testing.assert_array_equal(Tools.transposed(w), np.concatenate(blocks, axis=1))
+    np.testing.assert_array_equal(Tools.transposed(w.T), np.concatenate([b.T for b in blocks], axis=0).T.T)
+
+
+def test_kinds():
+    assert kind(np.zeros((2, 3))) == ("array", (2, 3))
+    assert kind(np.zeros(3, "int64")) == ("other",)
+    assert kind(True) == kind("x") == ("other",)
+    assert kind(3) == ("int",)
+    assert kind((3, "x")) == ("sequence", ("int",), ("other",))
+    assert kind({"W": np.zeros(2)}) == ("mapping", ("W", ("array", (2,))))
