@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # stars, so that the table below stays the only list of names
     from rnnx.layers import *  # noqa: F403
     from rnnx.losses import *  # noqa: F403
     from rnnx.optim import *  # noqa: F403
+    from rnnx.truncated import *  # noqa: F403
     from rnnx.typing import *  # noqa: F403
 
 __version__ = "0.1.0"
@@ -25,7 +26,7 @@ _HOMES = {
         "Backend BackendStatus asarray available_backends get_backend memory_report set_backend to_numpy "
         "use_backend"
     ),
-    "rnnx.cells": "GRU GRUState LSTM LSTMState REGISTRY RNN RNNState",
+    "rnnx.cells": "GRU GRUState LSTM LSTMState PeepholeLSTM REGISTRY RNN RNNState TFLSTM TFLSTMState",
     "rnnx.containers": "CONTAINERS Bidirectional BidirectionalState Stack",
     "rnnx.errors": (
         "BackendError DataError DtypeError MemoryLimitError MixedArraysError OptionError RnnxError "
@@ -36,6 +37,7 @@ _HOMES = {
     "rnnx.layers": "Dropout Embedding Linear",
     "rnnx.losses": "half_squared_error softmax_cross_entropy",
     "rnnx.optim": "SGD Adagrad AdamW RMSprop clip_by_global_norm clip_by_value",
+    "rnnx.truncated": "tbptt",
     "rnnx.typing": "SequenceCell",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}

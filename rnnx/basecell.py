@@ -1,6 +1,6 @@
 """Base class of everything that maps a sequence to another: checks, tapes, ragged batches, streaming."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 from rnnx import checks, states
 from rnnx.backends import Backend, get_backend
 from rnnx.errors import OptionError, TapeConsumed
-from rnnx.init import draw_uniform
+from rnnx.parameters import Parametrised
 from rnnx.ragged import Ragged
 from rnnx.typing import Array, Params, State
 
@@ -41,7 +41,7 @@ class Tape:
     record: Any
 
 
-class BaseCell(ABC):
+class BaseCell(Parametrised):
     """A map of sequences with a hand-written backward pass.
 
     A subclass is a frozen dataclass. It has the properties and hooks below; `rnnx.stepcell.StepCell` provides
@@ -52,18 +52,13 @@ class BaseCell(ABC):
 
     @property
     @abstractmethod
-    def output_size(self) -> int:
-        """Features of y."""
-
-    @property
-    @abstractmethod
-    def param_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of every parameter by name."""
-
-    @property
-    @abstractmethod
     def state_sizes(self) -> Any:
         """The state's structure, with the number of features in place of each array."""
+
+    @property
+    def state_hint(self) -> str:
+        """How the features of its states and of y come about, for errors about their shapes."""
+        return ""
 
     @property
     @abstractmethod
@@ -74,11 +69,6 @@ class BaseCell(ABC):
     def causal(self) -> bool:
         """Whether y[t] depends on no later step, so that `step` exists."""
         return True
-
-    @property
-    def init_bound(self) -> float:
-        """Bound of the uniform distribution that `init` draws from: 1/sqrt(H), as in torch.nn."""
-        return float(self.output_size**-0.5)
 
     @abstractmethod
     def run(
@@ -108,23 +98,6 @@ class BaseCell(ABC):
     @abstractmethod
     def run_step(self, backend: Backend, params: Params, x: Array, state: State) -> tuple[Array, State]:
         """One step, from a given state; it writes to no array."""
-
-    def init(self, seed: int = 0, dtype: str = "float32") -> dict[str, Array]:
-        """Draw the parameters, each uniform in ±`init_bound`.
-
-        Parameters
-        ----------
-        seed : int
-            One child seed per parameter name, drawn on the host: the same numbers on every backend.
-        dtype : str
-            ``"float32"``, ``"float64"`` or ``"complex128"``.
-
-        Returns
-        -------
-        dict of str to array
-            On the default backend, by name.
-        """
-        return draw_uniform(self.param_shapes, self.init_bound, seed, dtype)
 
     def init_state(self, batch: int, dtype: str = "float32") -> State:
         """Make a state of zeros, each array (N, features), on the default backend."""

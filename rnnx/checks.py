@@ -124,7 +124,7 @@ def call(
     shape(where, "x", x, expected, hint)
     dtype(where, "x", x, common)
     for name, (value, features) in given.items():
-        shape(where, name, value, (x.shape[-2], features))
+        shape(where, name, value, (x.shape[-2], features), cell.state_hint)
         dtype(where, name, value, common)
     return backend
 
@@ -156,11 +156,17 @@ def upstream(cell: Any, tape: Any, dy: Array | None, dstate: State) -> None:
     for name, (value, features) in leaves.items():
         given[name] = (value, (tape.batch, features))
     for name, (value, expected) in given.items():
-        gradient(where, tape.backend, name, value, expected, tape.dtype)
+        gradient(where, tape.backend, name, value, expected, tape.dtype, cell.state_hint)
 
 
 def gradient(
-    where: str, backend: Backend, name: str, value: Array, expected: tuple[int, ...], expected_dtype: object
+    where: str,
+    backend: Backend,
+    name: str,
+    value: Array,
+    expected: tuple[int, ...],
+    expected_dtype: object,
+    hint: str = "",
 ) -> None:
     """The gradient of an output fits the tape: backend, shape and dtype."""
     if not backend.holds(value):
@@ -169,7 +175,7 @@ def gradient(
             f"{where}: {name} is on {owner}, the tape is on {backend}; expected both on {backend}.",
             f'Move it: with rnnx.use_backend("{backend}"): {name} = rnnx.asarray({name}).',
         )
-    shape(where, name, value, expected)
+    shape(where, name, value, expected, hint)
     dtype(where, name, value, expected_dtype)
 
 

@@ -4,7 +4,7 @@ Sorted by length, longest first, the sequences that are still alive at a step ar
 So a ragged batch is a row of segments: runs of steps in which the same sequences are alive.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from rnnx import states
 from rnnx.backends import Backend
-from rnnx.typing import Array, State
+from rnnx.typing import Array, Namespace, State
 
 
 class Segment(NamedTuple):
@@ -21,6 +21,11 @@ class Segment(NamedTuple):
     start: int
     stop: int
     batch: int
+
+    @property
+    def size(self) -> int:
+        """Steps times sequences."""
+        return (self.stop - self.start) * self.batch
 
 
 def segments(steps: int, batch: int, lengths: np.ndarray | None) -> list[Segment]:
@@ -31,6 +36,55 @@ def segments(steps: int, batch: int, lengths: np.ndarray | None) -> list[Segment
     alive = np.searchsorted(-lengths, -ends, side="right")  # as long as that end, or longer
     starts = [0, *ends[:-1].tolist()]
     return [Segment(*each) for each in zip(starts, ends.tolist(), alive.tolist(), strict=True)]
+
+
+def groups(parts: list[Segment], least: int) -> Iterator[list[Segment]]:
+    """Neighbouring segments that have at least that size together; the last ones may have less."""
+    group: list[Segment] = []
+    for part in parts:
+        group.append(part)
+        if sum(each.size for each in group) >= least:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+# A reshape that splits one axis copies nothing, whatever the strides: the next two yield views, to be filled.
+
+
+def blocks(xp: Namespace, rows: Array, parts: list[Segment]) -> Iterator[Array]:
+    """Each segment's part (steps, batch, D) of packed rows (K, D)."""
+    at = 0
+    for part in parts:
+        shape = part.stop - part.start, part.batch, rows.shape[1]
+        yield xp.reshape(rows[at : at + part.size, :], shape)
+        at += part.size
+
+
+def slabs(xp: Namespace, columns: Array, parts: list[Segment]) -> Iterator[Array]:
+    """Each segment's part (steps, R, batch) of packed columns (R, K)."""
+    at = 0
+    for part in parts:
+        shape = columns.shape[0], part.stop - part.start, part.batch
+        yield xp.permute_dims(xp.reshape(columns[:, at : at + part.size], shape), (1, 0, 2))
+        at += part.size
+
+
+def packed(backend: Backend, x: Array, parts: list[Segment]) -> Array:
+    """Rows (K, D) of x (T, N, D) without padding, segment after segment."""
+    rows = backend.empty((sum(part.size for part in parts), x.shape[2]), x.dtype)
+    for part, block in zip(parts, blocks(backend.xp, rows, parts), strict=True):
+        block[...] = x[part.start : part.stop, : part.batch, :]
+    return rows
+
+
+def spread(backend: Backend, rows: Array, shape: tuple[int, ...], parts: list[Segment]) -> Array:
+    """Packed rows (K, D) as an array (T, N, D), zero past a sequence's end."""
+    total = backend.zeros(shape, rows.dtype)
+    for part, block in zip(parts, blocks(backend.xp, rows, parts), strict=True):
+        total[part.start : part.stop, : part.batch, :] = block
+    return total
 
 
 def reversal(

@@ -1,4 +1,4 @@
-"""The only time loop of the library, over the hooks of a `rnnx.stepcell.StepCell`.
+"""The time loop, over the hooks of a `rnnx.stepcell.StepCell`.
 
 Inside, everything is features first: pre-activations (T, G*H, N), states (T+1, H, N) with the initial state
 in row 0. So every gate block is contiguous, the recurrent product is ``(G*H, H) @ (H, N)``, and "the previous
@@ -8,93 +8,23 @@ A batch of sequences of different lengths, longest first, is a row of segments (
 buffers of its own and no padding, so that only the sequences still alive enter the products.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from rnnx import ragged
 from rnnx.backends import Backend
-from rnnx.ops import Workspace, capture, steps_last
-from rnnx.ragged import Segment, segments
+from rnnx.ops import Workspace, capture
+from rnnx.ragged import Segment
+from rnnx.steps import Piece, Record, Steps
 from rnnx.typing import Array, Params, State
 
 CHUNK = 32
 """Steps that a forward pass without a tape holds at a time."""
 
-
-@dataclass
-class Piece:
-    """Buffers of one segment; the backward pass overwrites `pre` and `saved`."""
-
-    segment: Segment
-    pre: Array
-    saved: Array
-    states: tuple[Array, ...]
-
-    def state(self, cell: Any, row: int) -> State:
-        """State (H, N) before step `row` of the segment, as views."""
-        return cell.State._make([buffer[row, ...] for buffer in self.states])
-
-
-@dataclass
-class Record:
-    """What the backward pass needs of the forward pass."""
-
-    params: Params
-    x: Array
-    pieces: list[Piece]
-
-
-class Steps:
-    """All steps of all sequences side by side, as matrices that are made when asked for.
-
-    Attributes
-    ----------
-    x : (T*N, D) array
-        Inputs, as rows.
-    d : (G*H, T*N) array
-        Gradients of the pre-activations.
-    saved : (S*H, T*N) array
-        What the steps saved, or what the backward step left there.
-    """
-
-    def __init__(self, cell: Any, backend: Backend, record: Record) -> None:
-        self._fields = cell.State._fields
-        self._xp = backend.xp
-        self._x = record.x
-        self._pieces = record.pieces
-
-    @cached_property
-    def x(self) -> Array:
-        parts = [self._x[p.segment.start : p.segment.stop, : p.segment.batch, :] for p in self._pieces]
-        rows = [self._xp.reshape(x, (x.shape[0] * x.shape[1], x.shape[2])) for x in parts]
-        return _joined(self._xp, rows, 0)
-
-    @cached_property
-    def d(self) -> Array:
-        joined = self._columns([piece.pre for piece in self._pieces])
-        for piece in self._pieces:
-            piece.pre = None
-        return joined
-
-    @cached_property
-    def saved(self) -> Array:
-        return self._columns([piece.saved for piece in self._pieces])
-
-    def before(self, field: str) -> Array:
-        """State of that name before every step, (H, T*N)."""
-        k = self._fields.index(field)
-        return self._columns([piece.states[k][:-1, ...] for piece in self._pieces])
-
-    def after(self, field: str) -> Array:
-        """State of that name after every step, (H, T*N)."""
-        k = self._fields.index(field)
-        return self._columns([piece.states[k][1:, ...] for piece in self._pieces])
-
-    def _columns(self, slabs: Sequence[Array]) -> Array:
-        return _joined(self._xp, [steps_last(self._xp, slab) for slab in slabs], 1)
+COLUMNS = 512
+"""Steps times sequences from which on a piece's input is worth a product of its own."""
 
 
 def forward_with_record(
@@ -102,23 +32,29 @@ def forward_with_record(
 ) -> tuple[Array, State, Record]:
     """Run the sequences and keep what the backward pass needs."""
     xp, (T, N, _) = backend.xp, x.shape
-    parts = segments(T, N, lengths)
+    parts = ragged.segments(T, N, lengths)
     final = _Final(cell, backend, x, parts)
-    pieces: list[Piece] = []
-    y = None if len(parts) == 1 and parts[0].stop == T else backend.zeros((T, N, cell.output_size), x.dtype)
-    for part in parts:
-        pre = cell.project(xp, params, x[part.start : part.stop, : part.batch, :])
-        piece = Piece(part, pre, *_buffers(cell, backend, part.stop - part.start, part.batch, x.dtype))
-        _start(piece, pieces[-1] if pieces else state)
+    pieces = [
+        Piece(part, None, *_buffers(cell, backend, part.stop - part.start, part.batch, x.dtype))
+        for part in parts
+    ]
+    y = rows = None
+    if lengths is None:
+        pieces[0].pre = cell.project(xp, params, x)
+    else:
+        y, rows = backend.zeros((T, N, cell.output_size), x.dtype), ragged.packed(backend, x, parts)
+        _project(cell, backend, params, rows, pieces)
+    before = state
+    for part, piece in zip(parts, pieces, strict=True):
+        _start(piece, before)
         _bind(cell, backend, params, part, x)(piece, part.stop - part.start)
-        rows = xp.matrix_transpose(piece.states[0][1:, ...])
-        if y is None:
-            y = backend.freeze(rows)
-        else:
-            y[part.start : part.stop, : part.batch, :] = rows
+        if y is not None:
+            y[part.start : part.stop, : part.batch, :] = xp.matrix_transpose(piece.states[0][1:, ...])
         final.take(part, piece.state(cell, part.stop - part.start))
-        pieces.append(piece)
-    return y, final.state, Record(params, x, pieces)
+        before = piece
+    if y is None:
+        y = backend.freeze(xp.matrix_transpose(pieces[0].states[0][1:, ...]))
+    return y, final.state, Record(params, x, pieces, rows)
 
 
 def forward_in_chunks(
@@ -126,7 +62,7 @@ def forward_in_chunks(
 ) -> tuple[Array, State, None]:
     """Run the sequences in memory that does not grow with T, y aside."""
     xp, (T, N, _) = backend.xp, x.shape
-    parts = segments(T, N, lengths)
+    parts = ragged.segments(T, N, lengths)
     final, previous = _Final(cell, backend, x, parts), state
     y = (backend.empty if lengths is None else backend.zeros)((T, N, cell.output_size), x.dtype)
     for part in parts:
@@ -150,7 +86,7 @@ def backward(
     cell: Any, backend: Backend, record: Record, dy: Array | None, dstate: State
 ) -> tuple[Array, State, dict[str, Array]]:
     """Run a record backwards; return the gradients of x, of the initial state and of the parameters."""
-    make, x, params = cell.State._make, record.x, record.params
+    xp, make, x, params = backend.xp, cell.State._make, record.x, record.params
     H, dtype = cell.hidden_size, x.dtype
     d: Any = None
     for piece in reversed(record.pieces):
@@ -164,8 +100,12 @@ def backward(
             d[k][:, :alive] = carry
         given = None if dy is None else dy[start:stop, :N, :]
         _bind_backward(cell, backend, params, piece)(piece, d, given)
-    dx, grads = cell.finish(backend.xp, params, Steps(cell, backend, record))
-    return _spread(backend, dx, x, record.pieces), make([total.T for total in d]), grads
+    dx, grads = cell.finish(xp, params, Steps(cell, backend, record))
+    if record.rows is None:
+        dx = xp.reshape(dx, x.shape)
+    else:
+        dx = ragged.spread(backend, dx, x.shape, [piece.segment for piece in record.pieces])
+    return dx, make([total.T for total in d]), grads
 
 
 class _Final:
@@ -265,19 +205,18 @@ def _compiled(
     return run
 
 
-def _spread(backend: Backend, rows: Array, x: Array, pieces: list[Piece]) -> Array:
-    """Rows of all steps and sequences as (T, N, D), zero past a sequence's end."""
-    xp, size = backend.xp, x.shape[2]
-    if len(pieces) == 1 and pieces[0].segment.stop == x.shape[0]:
-        return xp.reshape(rows, x.shape)
-    total, at = backend.zeros(x.shape, x.dtype), 0
-    for start, stop, batch in (piece.segment for piece in pieces):
-        count = (stop - start) * batch
-        part = xp.reshape(rows[at : at + count, :], (stop - start, batch, size))
-        total[start:stop, :batch, :] = part
-        at += count
-    return total
-
-
-def _joined(xp: Any, parts: list[Array], axis: int) -> Array:
-    return parts[0] if len(parts) == 1 else xp.concat(parts, axis=axis)
+def _project(cell: Any, backend: Backend, params: Params, rows: Array, pieces: list[Piece]) -> None:
+    """Project packed rows, short pieces together: a small product for each step would take longer."""
+    xp, parts = backend.xp, [piece.segment for piece in pieces]
+    blocks, first = list(ragged.blocks(xp, rows, parts)), 0
+    for group in ragged.groups(parts, COLUMNS):
+        members, at = pieces[first : first + len(group)], sum(part.size for part in parts[:first])
+        if len(group) == 1:
+            members[0].pre = cell.project(xp, params, blocks[first])
+        else:
+            together = rows[None, at : at + sum(part.size for part in group), :]
+            pre = cell.project(xp, params, together)[0, ...]
+            for piece, slab in zip(members, ragged.slabs(xp, pre, group), strict=True):
+                piece.pre = backend.empty(slab.shape, rows.dtype)
+                piece.pre[...] = slab
+        first += len(group)

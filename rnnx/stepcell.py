@@ -11,7 +11,7 @@ from rnnx.backends import Backend
 from rnnx.basecell import BaseCell
 from rnnx.gates import Gated
 from rnnx.ops import Functional, Ops, Pointwise, Workspace, input_gradients
-from rnnx.scan import Record, Steps
+from rnnx.steps import Record, Steps
 from rnnx.typing import Array, Namespace, Params, State
 
 

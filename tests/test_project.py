@@ -24,14 +24,16 @@ FLOORS = (
     {"backends"},
     {"states"},
     {"checks", "init", "ops", "ragged"},
-    {"gates", "scan"},
-    {"basecell"},
+    {"gates", "parameters", "steps"},
+    {"scan"},
+    {"basecell", "wavefront"},
     {"stepcell"},
     {"cells"},
-    {"activations", "layers", "losses", "optim"},
+    {"activations", "layers", "losses", "optim", "truncated"},
     {"containers"},
     {"doctor", "gradient_check"},
     {"charlm", "interop", "notebooks"},
+    {"bench"},
     {"rnnx"},
     {"cli"},
 )
@@ -39,8 +41,14 @@ FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 FREE = {"rnnx", "rnnx.__main__"}
 
 # What `import rnnx` must leave alone, and what is named under backends/ only.
-HEAVY = {"array_api_strict", "cupy", "jax", "matplotlib", "numba", "rich", "safetensors", "torch", "typer"}
-ARRAY_LIBRARIES = {"array_api_strict", "cupy", "cupyx", "jax", "numba", "torch"}
+HEAVY = {
+    "array_api_strict", "cupy", "jax", "matplotlib", "numba", "onnxruntime", "rich", "safetensors",
+    "tensorflow", "torch", "typer",
+}  # fmt: skip
+ARRAY_LIBRARIES = {
+    "array_api_strict", "cupy", "cupyx", "jax", "keras", "numba", "onnx", "onnxruntime", "tensorflow",
+    "torch",
+}  # fmt: skip
 
 
 def module_name(path: Path) -> str:

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 from rnnx.ops import Ops, Pointwise, Workspace, input_gradients, pointwise, sigmoid, tanh
-from rnnx.scan import Steps
 from rnnx.stepcell import StepCell
+from rnnx.steps import Steps
 from rnnx.typing import Array, Namespace, Params
 
 
@@ -94,6 +94,7 @@ class GRU(StepCell):
     gate_order: tuple[str, ...] | str | None = None
 
     gates: ClassVar[tuple[str, ...]] = ("r", "z", "n")
+    keeps: ClassVar[str] = "z"
     State: ClassVar[type[GRUState]] = GRUState
 
     @property

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnnx import backends, checks
-from rnnx.backends import Backend, asarray
+from rnnx.backends import Backend
 from rnnx.basecell import BaseCell
 from rnnx.cells import REGISTRY
 from rnnx.errors import OptionError, ShapeError
@@ -119,16 +119,13 @@ class CharModel:
         Each part has a child seed of its own, and in it each parameter: the same numbers on every backend.
         They live on the default backend.
         """
+        forgets = isinstance(self.recurrent, Gated) and "f" in self.recurrent.gates
         params: dict[str, Array] = {}
         for part, layer in (("embedding", self.embedding), ("cell", self.recurrent), ("head", self.head)):
             if layer is not None:
-                drawn = layer.init(child_seed(seed, part), dtype)
+                options: dict[str, Any] = {"forget_bias": FORGET_BIAS} if part == "cell" and forgets else {}
+                drawn = layer.init(child_seed(seed, part), dtype, **options)
                 params |= {f"{part}.{name}": value for name, value in drawn.items()}
-        cell = self.recurrent
-        if isinstance(cell, Gated) and "f" in cell.gates:
-            bias = np.zeros(cell.param_shapes["b"])
-            bias[cell.rows[cell.gates.index("f")]] = FORGET_BIAS
-            params["cell.b"] = params["cell.b"] + asarray(bias, dtype=dtype)
         return params
 
     def init_state(self, batch: int, dtype: str = "float32") -> State:

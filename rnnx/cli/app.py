@@ -8,23 +8,28 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from rnnx import __version__
+from rnnx.cli.bench import bench
 from rnnx.cli.doctor import doctor
 from rnnx.cli.gradcheck import gradcheck
 from rnnx.cli.sample import sample
 from rnnx.cli.train import train
+from rnnx.cli.usage import UsageError
 from rnnx.errors import MemoryLimitError, RnnxError
 
 MEMORY_HINT = "Lower --hidden, --embedding, --batch or --window."
 
 
 class Commands(TyperGroup):
-    """Commands whose expected errors end in one sentence on stderr and exit status 1."""
+    """Commands whose expected errors end in one sentence on stderr and exit status 1, or 2 if mistyped."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except MemoryLimitError as error:  # its hint names the sizes of a call, not the options
             complain(error.problem, MEMORY_HINT)
+        except UsageError as error:
+            complain(error.problem, error.hint)
+            raise typer.Exit(2) from None
         except RnnxError as error:
             complain(error.problem, error.hint)
         except BrokenPipeError:  # the reader, such as head, has gone: Typer ends quietly
@@ -51,13 +56,14 @@ app.command()(train)
 app.command()(sample)
 app.command()(gradcheck)
 app.command()(doctor)
+app.command()(bench)
 
 
 @app.callback(invoke_without_command=True)
 def root(
     ctx: typer.Context, version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False
 ) -> None:
-    """Recurrent cells with proven gradients: train a character model, sample; check gradients, devices."""
+    """Recurrent cells with proven gradients: train a model, sample; check gradients, devices, speed."""
     if version:
         typer.echo(f"rnnx {__version__}")
     elif ctx.invoked_subcommand is None:

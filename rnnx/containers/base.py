@@ -1,6 +1,7 @@
 """What stacks and directions share: members under dotted names, each with a seed of its own."""
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from rnnx import checks
 from rnnx.basecell import BaseCell, Tape
 from rnnx.errors import OptionError
-from rnnx.init import child_seed
+from rnnx.init import MemoryBias, child_seed
 from rnnx.typing import Array, Params, SequenceCell, State
 
 
@@ -54,26 +55,23 @@ class Container(BaseCell):
     def analytic(self) -> bool:
         return all(cell.analytic for cell in self.members.values())
 
-    def init(self, seed: int = 0, dtype: str = "float32") -> dict[str, Array]:
-        """Draw the parameters as each member does, from a child seed of its prefix.
-
-        Parameters
-        ----------
-        seed : int
-            Equal seeds give the same numbers on every backend; equal members differ.
-        dtype : str
-            ``"float32"``, ``"float64"`` or ``"complex128"``.
-
-        Returns
-        -------
-        dict of str to array
-            On the default backend, by dotted name.
-        """
+    @property
+    def memory_biases(self) -> dict[str, MemoryBias]:
         return {
-            f"{prefix}.{name}": value
+            f"{prefix}.{name}": bias
             for prefix, cell in self.members.items()
-            for name, value in cell.init(child_seed(seed, prefix), dtype).items()
+            for name, bias in getattr(cell, "memory_biases", {}).items()
         }
+
+    def _draw(self, seed: int, dtype: str, chosen: Mapping[str, str]) -> dict[str, Array]:
+        """Parameters as each member draws them, from a child seed of its prefix: equal members differ."""
+        params: dict[str, Array] = {}
+        for prefix, cell in self.members.items():
+            own = {name: chosen[full] for name, full in self._names[prefix].items() if full in chosen}
+            options: dict[str, Any] = {"weights": own} if own else {}
+            drawn = cell.init(child_seed(seed, prefix), dtype, **options)
+            params |= {f"{prefix}.{name}": value for name, value in drawn.items()}
+        return params
 
     def forward(
         self,

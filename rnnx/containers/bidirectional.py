@@ -46,7 +46,8 @@ class BidirectionalRecord(NamedTuple):
 class Bidirectional(Container):
     """Both directions of time; parameters ``forward.Wx``, ``backward.Wx``, ...
 
-    y[t] depends on the whole sequence, so there is no `step`.
+    y[t] depends on the whole sequence, so there is no `step`. Without a tape too, both directions' outputs
+    are held for all T.
 
     Parameters
     ----------

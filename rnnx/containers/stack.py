@@ -16,12 +16,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnnx import checks
+from rnnx import checks, states
 from rnnx.backends import Backend
 from rnnx.containers.base import Container, cell_of
 from rnnx.errors import OptionError
 from rnnx.init import generator
 from rnnx.layers import Dropout
+from rnnx.scan import CHUNK
 from rnnx.typing import Array, Params, SequenceCell, State
 
 
@@ -105,6 +106,8 @@ class Stack(Container):
         training: bool,
         dropout_seed: int | None = None,
     ) -> tuple[Array, State, list[LayerRecord] | None]:
+        if not training and self.causal:
+            return self._in_chunks(backend, params, x, state, lengths)
         seed = dropout_seed if training else None
         finals, records = [], []
         for k, prefix in enumerate(self.members):
@@ -116,6 +119,33 @@ class Stack(Container):
             finals.append(final)
             records.append(LayerRecord(mask, tape))
         return x, tuple(finals), records if training else None
+
+    def _in_chunks(
+        self, backend: Backend, params: Params, x: Array, state: State, lengths: np.ndarray | None
+    ) -> tuple[Array, State, None]:
+        """All layers over some steps at a time, so that the memory beyond y does not grow with T."""
+        xp, (T, N, _) = backend.xp, x.shape
+        y = (backend.empty if lengths is None else backend.zeros)((T, N, self.output_size), x.dtype)
+        state = self._zeros(backend, N, x.dtype) if state is None else state
+        for start in range(0, T, CHUNK):
+            stop, alive, own = min(start + CHUNK, T), N, None
+            if lengths is not None:
+                own = np.minimum(lengths - start, stop - start)
+                alive = int(np.count_nonzero(own > 0))
+                own = own[:alive]
+            rows, finals = x[start:stop, :alive, :], []
+            before = states.transform(lambda _, s, n=alive: s[:n, ...], self.state_sizes, state)
+            for (prefix, _), layer in zip(self.members.items(), before, strict=True):
+                rows, final, _ = self._run_member(prefix, params, rows, layer, own, False, None)
+                finals.append(final)
+            y[start:stop, :alive, :] = rows
+            state = states.transform(
+                lambda _, s, final, n=alive: xp.concat([final, s[n:, ...]], axis=0),
+                self.state_sizes,
+                state,
+                tuple(finals),
+            )
+        return y, state, None
 
     def run_backward(
         self, backend: Backend, record: Any, dy: Array | None, dstate: State

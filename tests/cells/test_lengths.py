@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 import rnnx
-from rnnx import states
+from rnnx import scan, states
 from rnnx.cells import REGISTRY
 from rnnx.containers import CONTAINERS
-from rnnx.ragged import segments
+from rnnx.ragged import groups, segments
 from rnnx.scan import CHUNK
 from support.cells import alone, check_array, make_case, padded_with
 
@@ -97,6 +97,30 @@ def test_missing_states_and_upstream_gradients(cell, backend, rng):
     ):
         for one, other in zip(gradients(*missing), gradients(*filled), strict=True):
             np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("columns", [1, 4, 9])
+def test_pieces_that_are_projected_alone_or_together_give_the_same(columns, cell, backend, rng, monkeypatch):
+    lengths = LENGTHS["unsorted"]
+    case = make_case(cell, rng, T, len(lengths)).on(backend)
+
+    def results():
+        y, _, tape = cell.forward(case.params, case.x, case.state, lengths=lengths)
+        dx, _, grads = cell.backward(tape, case.dy, case.dstate)
+        return {"y": y, "dx": dx} | grads
+
+    expected = results()
+    monkeypatch.setattr(scan, "COLUMNS", columns)
+    for name, value in results().items():
+        close(backend.to_numpy(value), backend.to_numpy(expected[name]), name)
+
+
+def test_groups_of_segments():
+    parts = segments(7, 5, np.array([7, 5, 5, 2, 1]))
+    assert [part.size for part in parts] == [5, 4, 9, 2]
+    assert list(groups(parts, 1)) == [[part] for part in parts]
+    assert list(groups(parts, 9)) == [parts[:2], parts[2:3], parts[3:]]
+    assert list(groups(parts, 99)) == [parts]
 
 
 def test_segments_hold_no_padding():

@@ -17,8 +17,7 @@ ANALYTIC = [name for name, make in REGISTRY.items() if make(2, 2).analytic]
 def trap(model, rng):
     """Non-zero parameters, ids that repeat, a non-zero state, and upstream gradients of everything."""
     params = {name: draw(rng, shape) for name, shape in model.param_shapes.items()}
-    state = [draw(rng, (N, model.hidden_size)) for _ in model.recurrent.State._fields]
-    dstate = [draw(rng, (N, model.hidden_size)) for _ in state]
+    state, dstate = ([draw(rng, (N, size)) for size in model.recurrent.state_sizes] for _ in range(2))
     ids = rng.integers(0, model.vocabulary_size, (T, N))
     return params, ids, state, draw(rng, (T, N, model.vocabulary_size)), dstate
 
@@ -29,7 +28,7 @@ def trap(model, rng):
 def test_every_gradient_by_the_complex_step(rng, cell, embedding, dropout):
     model = CharModel(V, cell, H, embedding, dropout)
     params, ids, state, dlogits, dstate = trap(model, rng)
-    make = model.recurrent.State._make
+    make = model.recurrent.state_sizes._make
 
     def masks():
         return np.random.default_rng(3)
@@ -56,7 +55,7 @@ def test_every_gradient_by_the_complex_step(rng, cell, embedding, dropout):
 def test_every_backend_gives_the_same(backend, rng, embedding):
     model = CharModel(V, "lstm", H, embedding, 0.5)
     params, ids, state, dlogits, dstate = trap(model, rng)
-    make = model.recurrent.State._make
+    make = model.recurrent.state_sizes._make
 
     def run(device):
         def move(x):

@@ -73,7 +73,7 @@ def test_a_wrong_gradient_gives_exit_status_1(monkeypatch, tmp_path):
         (
             ["lstn"],
             "There is no cell 'lstn'.",
-            "Known are rnn, rnn-relu, rnn-identity, lstm, gru, gru-reset-before,",
+            "Known are rnn, rnn-relu, rnn-identity, lstm, lstm-peephole, gru, gru-reset-before,",
         ),
         (["--backend", "jax"], "There is no backend 'jax'.", "Known are numpy, numba, strict, torch, cupy."),
     ],

@@ -12,7 +12,7 @@ import pytest
 import rnnx
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = ("architecture.md", "backends.md", "gradcheck.md", "interop.md")
+PAGES = ("adding_a_cell.md", "architecture.md", "backends.md", "gradcheck.md", "interop.md", "sequences.md")
 
 
 def comparable(text):

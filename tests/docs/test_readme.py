@@ -46,14 +46,31 @@ def test_the_columns_are_what_the_backends_say(name):
     assert (backend.complex, backend.autograd) == COLUMNS[name]
 
 
-def test_the_costs_on_cupy_are_what_the_tests_count():
-    spec = importlib.util.spec_from_file_location("budgets", TESTS / "cells/test_cupy_budgets.py")
-    budgets = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(budgets)
-    columns = [budgets.Budget(), *budgets.BUDGETS.values()]
+def load(name):
+    """A module of tests that stands in no package."""
+    spec = importlib.util.spec_from_file_location(name, TESTS / f"cells/test_{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
-    def many(count, what):
-        return f"{count} {what}" + ("es" if what == "launch" else "s") * (count > 1)
+
+def many(count, what):
+    return f"{count} {what}" + ("es" if what == "launch" else "s") * (count > 1)
+
+
+def test_the_costs_of_a_diagonal_are_what_the_tests_count():
+    found = load("tflstm_budgets")
+    costs = (
+        f"{many(launches, 'launch')} and {many(products, 'GEMM')}"
+        for launches, products in (found.FORWARD, found.BACKWARD, found.PER_GROUP)
+    )
+    text = "{} forward, {} backward, and for every {group} diagonals {} more."
+    assert text.format(*costs, group=found.GROUP) in " ".join(README.split())
+
+
+def test_the_costs_on_cupy_are_what_the_tests_count():
+    budgets = load("cupy_budgets")
+    columns = [budgets.Budget(), *budgets.BUDGETS.values()]
 
     def row(title, cells):
         return f"| {title} | " + " | ".join(cells) + " |\n"
@@ -62,7 +79,9 @@ def test_the_costs_on_cupy_are_what_the_tests_count():
         pairs = [getattr(column, way) for column in columns]
         return [f"{many(launches, 'launch')}, {many(products, 'GEMM')}" for launches, products in pairs]
 
-    others = ", ".join(f"`{name}`" for name in REGISTRY if name not in budgets.BUDGETS and "-" not in name)
+    others = ", ".join(
+        f"`{name}`" for name in budgets.STEPS if name not in budgets.BUDGETS and "-" not in name
+    )
     table = row("", [others, *(f"`{name}`" for name in budgets.BUDGETS)]).replace("|  |", "| |")
     table += "|---" * (1 + len(columns)) + "|\n"
     table += row("forward, each step", costs("forward")) + row("backward, each step", costs("backward"))

@@ -176,6 +176,12 @@ def test_blocks_are_transposed_in_their_place():
     np.testing.assert_array_equal(Tools.transposed(w.T), np.concatenate([b.T for b in blocks], axis=0).T.T)
 
 
+def test_the_first_summand():
+    x = np.arange(24.0).reshape(2, 3, 4)
+    np.testing.assert_array_equal(Tools.first(x, 1), x[:, 0, :])
+    np.testing.assert_array_equal(Tools.first(x, (0, -1)), x[0, :, 0])
+
+
 def test_kinds():
     assert kind(np.zeros((2, 3))) == ("array", (2, 3))
     assert kind(np.zeros(3, "int64")) == ("other",)

@@ -107,9 +107,10 @@ class Tools:
         return value.reshape(rows, -1, rows).transpose(2, 1, 0).reshape(rows, columns)
 
     @staticmethod
-    def first(value: Array, axis: int) -> Array:
-        """The first summand instead of the sum."""
-        return np.take(value, 0, axis)
+    def first(value: Array, axis: int | tuple[int, ...]) -> Array:
+        """The first summand instead of the sum over one or more axes."""
+        over = {each % value.ndim for each in np.atleast_1d(axis)}
+        return value[tuple(0 if each in over else slice(None) for each in range(value.ndim))]
 
     @staticmethod
     def shorter_product(a: Array, b: Array) -> Array:

@@ -51,6 +51,10 @@ def _is_data(kind: Kind | None) -> bool:
     return kind is None or kind[0] in ("scalar", "array", "state")
 
 
+def _is_tuple(target: ast.expr, *more: ast.expr) -> bool:
+    return isinstance(target, ast.Tuple) and not more
+
+
 def _times(factor: float, node: ast.expr) -> ast.BinOp:
     return ast.BinOp(ast.Constant(factor), ast.Mult(), node)
 
@@ -117,8 +121,8 @@ def _(scene: Scene, node: Tree) -> Iterator[Tree]:
 
 @operator("swap two gates")
 def _(scene: Scene, node: Tree) -> Iterator[Tree]:
-    if isinstance(node, ast.Assign) and node.value in scene.seen and isinstance(node.targets[0], ast.Tuple):
-        names = node.targets[0].elts
+    if isinstance(node, ast.Assign) and node.value in scene.seen and _is_tuple(*node.targets):
+        names = getattr(node.targets[0], "elts", [])
         kinds = scene.kind(node.value)[1:]
         if not kinds:  # an iterator
             kinds = (None,) * len(names)
@@ -206,7 +210,7 @@ def _(scene: Scene, node: Tree) -> Iterator[Tree]:
             yield ast.Attribute(node.value, other[node.attr], node.ctx)
     elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and node.value in scene.seen:
         yield ast.Pass()
-    elif isinstance(node, ast.Assign) and scene.kind(node.value)[0] in ("scalar", "array", "state"):
+    elif isinstance(node, ast.Assign) and len(node.targets) == 1 and _is_data(scene.kind(node.value)):
         (target,) = node.targets
         again = isinstance(target, ast.Name) and target.id in scene.bound_before(node)
         if again or isinstance(target, ast.Subscript | ast.Attribute):

@@ -64,7 +64,7 @@ class Scene:
             parent, node = self.parent(parent), parent
         if isinstance(parent, ast.ListComp | ast.GeneratorExp):
             return node is parent.elt
-        return isinstance(parent, ast.Assign | ast.AugAssign | ast.Return | ast.Dict)
+        return isinstance(parent, ast.Assign | ast.AnnAssign | ast.AugAssign | ast.Return | ast.Dict)
 
     def bound_before(self, node: ast.AST) -> set[str]:
         """Names that the function around a node has bound by then: parameters, and those assigned above."""
