@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from functools import cache
 from math import prod
-from typing import Any
 
 from rnnx import backends
 from rnnx.backends import Backend
@@ -11,7 +10,7 @@ from rnnx.errors import ShapeError
 from rnnx.typing import Array
 
 Rules = Mapping[str, str]
-"""Sizes of each argument by name; a letter's first use alone says how large it is: ``"H 4*H"``."""
+"""Sizes of each argument by name: ``"H 4*H"``. The first axis that is a letter alone says how large it is."""
 
 
 def agree(
@@ -37,25 +36,23 @@ def agree(
     """
     backend = backends.of(dict(zip(rules, arrays, strict=True)), where)
     sizes = dict(known or {})
+    givers: dict[str, str] = {}
     for (name, rule), array in zip(rules.items(), arrays, strict=True):
-        wanted, found, before = _parts(rule), array.shape, dict(sizes)
-        if len(found) != len(wanted):
-            raise _error(where, name, found, rules, arrays, before)
-        for (factor, letters), size in zip(wanted, found, strict=True):
-            if letters == ():
-                fits = size == factor
-            elif factor == 1 and len(letters) == 1 and letters[0] not in sizes:
-                sizes[letters[0]] = size
-                continue
-            else:
-                fits = size == factor * prod([sizes[letter] for letter in letters])
-            if not fits:
-                raise _error(where, name, found, rules, arrays, before)
+        axes = _axes(rule)
+        if len(array.shape) != len(axes):
+            raise _error(where, name, rules, arrays, sizes, givers)
+        for (number, letters), size in zip(axes, array.shape, strict=True):
+            if number == 1 and len(letters) == 1 and letters[0] not in sizes:
+                sizes[letters[0]], givers[letters[0]] = size, name
+    for (name, rule), array in zip(rules.items(), arrays, strict=True):
+        for (number, letters), size in zip(_axes(rule), array.shape, strict=True):
+            if size != number * prod([sizes[letter] for letter in letters]):
+                raise _error(where, name, rules, arrays, sizes, givers)
     return backend, sizes
 
 
 @cache
-def _parts(rule: str) -> tuple[tuple[int, tuple[str, ...]], ...]:
+def _axes(rule: str) -> tuple[tuple[int, tuple[str, ...]], ...]:
     """A number and the letters to multiply it by, for each axis."""
     axes = []
     for axis in rule.split():
@@ -66,24 +63,28 @@ def _parts(rule: str) -> tuple[tuple[int, tuple[str, ...]], ...]:
 
 
 def _error(
-    where: str, name: str, found: Any, rules: Rules, arrays: tuple[Array, ...], sizes: Mapping[str, int]
+    where: str,
+    name: str,
+    rules: Rules,
+    arrays: tuple[Array, ...],
+    sizes: Mapping[str, int],
+    givers: Mapping[str, str],
 ) -> ShapeError:
-    axes = _parts(rules[name])
-    reasons = []
-    for letter in dict.fromkeys(letter for _, letters in axes for letter in letters):
-        giver = next((key for key in rules if letter in rules[key].split()), name)
-        if letter in sizes and giver == name:
-            reasons.append(f"{letter} is {sizes[letter]}")
-        elif letter in sizes:
-            shape = tuple(arrays[list(rules).index(giver)].shape)
-            reasons.append(f"{letter} is {sizes[letter]} in {giver} {shape}")
+    """What was given, the rule, and where its letters have their sizes from: the other arguments."""
+    shapes = {key: tuple(array.shape) for key, array in zip(rules, arrays, strict=True)}
+    others = {letter: size for letter, size in sizes.items() if givers.get(letter) != name}
+    axes, names = _axes(rules[name]), rules[name].split()
     values = [
-        str(number * prod([sizes[letter] for letter in letters])) if sizes.keys() >= set(letters) else axis
-        for axis, (number, letters) in zip(rules[name].split(), axes, strict=True)
+        str(number * prod([others[letter] for letter in letters])) if others.keys() >= set(letters) else axis
+        for axis, (number, letters) in zip(names, axes, strict=True)
     ]
-    wanted = [_tuple(rules[name].split()), *([_tuple(values)] if reasons else [])]
+    reasons = []
+    for letter in dict.fromkeys(letter for _, letters in axes for letter in letters if letter in others):
+        giver = givers.get(letter)
+        reasons.append(f"{letter} is {sizes[letter]}" + (f" in {giver} {shapes[giver]}" if giver else ""))
+    wanted = [_tuple(names), *([_tuple(values)] if reasons else [])]
     hint = f"{'; '.join(reasons)}." if reasons else ""
-    return ShapeError(f"{where}: {name} has shape {tuple(found)}; expected {' = '.join(wanted)}.", hint)
+    return ShapeError(f"{where}: {name} has shape {shapes[name]}; expected {' = '.join(wanted)}.", hint)
 
 
 def _tuple(values: list[str]) -> str:

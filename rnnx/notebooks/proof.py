@@ -119,15 +119,18 @@ def central_differences(
 ) -> np.ndarray:
     """Central differences at two steps, with one Richardson extrapolation."""
 
-    def weighted(k: int, h: float) -> np.ndarray:
-        def output(moved: np.ndarray) -> np.ndarray:
-            return function(**dict(arguments) | {name: moved})[k]
+    def outputs(moved: np.ndarray) -> np.ndarray:
+        return _joined(function(**dict(arguments) | {name: moved}))
 
-        found: np.ndarray = eval_numerical_gradient_array(output, arguments[name], upstream[k], h)
-        return found
-
-    coarse, fine = (sum(weighted(k, h) for k in range(len(upstream))) for h in (STEP, 0.5 * STEP))
+    df = _joined(upstream)
+    coarse, fine = (
+        eval_numerical_gradient_array(outputs, arguments[name], df, h) for h in (STEP, 0.5 * STEP)
+    )
     return np.asarray((4.0 * fine - coarse) / 3.0)
+
+
+def _joined(arrays: tuple[np.ndarray, ...]) -> np.ndarray:
+    return np.concatenate([np.ravel(array) for array in arrays])
 
 
 def complex_step(
