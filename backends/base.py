@@ -226,6 +226,23 @@ class Backend:
         """
         raise NotImplementedError(f"{self.name} compiles no loops")
 
+    def linear_recurrence(self, a: Array, c: Array, reverse: bool = False) -> None:
+        """``c[t+1] += a[t] * c[t]`` in place for t = 0 .. T-1, where a step is a block of N rows.
+
+        Parameters
+        ----------
+        a : (T*N, H) array
+        c : ((T+1)*N, H) array
+            Contiguous; it shares no memory with a.
+        reverse : bool
+            Whether to go back through the same recurrence: ``c[t] += a[t] * c[t+1]`` for t = T-1 .. 0.
+        """
+        N = c.shape[0] - a.shape[0]
+        starts = range(0, a.shape[0], max(N, 1))
+        for at in reversed(starts) if reverse else starts:
+            source, target = (at + N, at) if reverse else (at, at + N)
+            c[target : target + N, :] += a[at : at + N, :] * c[source : source + N, :]
+
     def scatter_add(self, ids: Array, rows: Array, size: int) -> Array:
         """Sum of the rows by id: result ``(size, E)`` with ``result[ids[k]] += rows[k]``, in a fixed order.
 

@@ -111,6 +111,9 @@ class CupyBackend(Backend):
 
         return product
 
+    def linear_recurrence(self, a: Array, c: Array, reverse: bool = False) -> None:
+        cupy_kernels.linear_recurrence(a, c, reverse)
+
     def scatter_add(self, ids: Array, rows: Array, size: int) -> Array:
         with self.device:
             return super().scatter_add(ids, rows, size)

@@ -39,6 +39,7 @@ class KernelText(NamedTuple):
     name: str
 
 
+@cache
 def print_kernel(program: Program) -> KernelText:
     """The program as the text of a kernel; no device and no CuPy is needed for that.
 
@@ -69,9 +70,32 @@ def constant(value: float) -> str:
     return f"T({value!r})"
 
 
+LINEAR_RECURRENCE = KernelText(
+    "raw T a, int64 steps, int64 width, bool reverse",
+    "raw T c",
+    """const ptrdiff_t ahead = reverse ? 0 : width, back = reverse ? width : 0;
+ptrdiff_t at = reverse ? (steps - 1) * width + i : i;
+T carry = c[at + back];
+for (ptrdiff_t t = 0; t < steps; ++t) {
+    carry = a[at] * carry + c[at + ahead];
+    c[at + ahead] = carry;
+    at += ahead - back;
+}""",
+    "rnnx_linear_recurrence",
+)
+"""One thread an entry of a step, for all steps: what it reads next, its neighbours read beside it."""
+
+
+def linear_recurrence(a: Array, c: Array, reverse: bool) -> None:
+    """See `Backend.linear_recurrence`: one launch, whatever the number of steps."""
+    width = (c.shape[0] - a.shape[0]) * c.shape[1]
+    if width:
+        _launcher(LINEAR_RECURRENCE)(a, a.size // width, width, reverse, c, size=width)
+
+
 def in_place(program: Program) -> Kernel:
     """The program as ``kernel(*inputs, out=outputs)``: one launch, no allocation."""
-    launch = _launcher(program)
+    launch = _launcher(print_kernel(program))
 
     def kernel(*inputs: Array, out: tuple[Array, ...]) -> tuple[Array, ...]:
         launch(*inputs, *out)
@@ -82,7 +106,7 @@ def in_place(program: Program) -> Kernel:
 
 def functional(program: Program) -> Kernel:
     """The program as ``kernel(*inputs)``: one launch, and an allocation for each output."""
-    launch = _launcher(program)
+    launch = _launcher(print_kernel(program))
 
     def kernel(*inputs: Array) -> tuple[Array, ...]:
         result = launch(*inputs)
@@ -92,27 +116,26 @@ def functional(program: Program) -> Kernel:
 
 
 @cache
-def _launcher(program: Program) -> Callable[..., Any]:
+def _launcher(text: KernelText) -> Callable[..., Any]:
     """One for the process: it keeps what CuPy compiled of it, by dtype and layout of its arguments."""
     import cupy  # the text alone can be had without it
     from cupy.cuda.compiler import CompileException
 
-    text = print_kernel(program)
     kernel = cupy.ElementwiseKernel(*text)
 
-    def launch(*arrays: Array) -> Any:
+    def launch(*arguments: Any, **size: int) -> Any:
         try:
-            return kernel(*arrays)
+            return kernel(*arguments, **size)
         except CompileException as error:
-            raise _compile_error(program, text, str(error)) from error
+            raise _compile_error(text, str(error)) from error
 
     return launch
 
 
-def _compile_error(program: Program, text: KernelText, log: str) -> BackendError:
+def _compile_error(text: KernelText, log: str) -> BackendError:
     reason = next((line.strip() for line in log.splitlines() if "error" in line), log.strip())
     error = BackendError(
-        f"cupy: the kernel of {program.name} does not compile ({reason.rstrip('.')}).",
+        f"cupy: the kernel {text.name} does not compile ({reason.rstrip('.')}).",
         'Run: python -c "import cupy; cupy.show_config()", to see which compiler and headers CuPy found.',
     )
     error.add_note(

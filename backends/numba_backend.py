@@ -30,6 +30,11 @@ class NumbaBackend(NumpyBackend):
             return super().kernel(program, shape, dtype)
         return numba_kernels.kernel(program, dtype)
 
+    def linear_recurrence(self, a: Array, c: Array, reverse: bool = False) -> None:
+        width = (c.shape[0] - a.shape[0]) * c.shape[1]
+        if width:
+            numba_kernels.linear_recurrence()(np.ascontiguousarray(a), c, width, reverse)
+
     def operand(self, a: Array) -> Array:
         return a if a.itemsize in a.strides[-2:] else np.ascontiguousarray(a)
 

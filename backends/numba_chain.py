@@ -79,9 +79,9 @@ def _kernel(call: Body, number: int) -> tuple[str, str, list[str]]:
     passed = [
         f"{_view(x)}.reshape((H, N))" if isinstance(x, Block) else f"operand{x}" for x in (*call.inputs, *own)
     ]
-    columns = tuple(isinstance(x, int) for x in call.inputs)
+    thin = tuple(numba_kernels.COLUMN if isinstance(x, int) else numba_kernels.FULL for x in call.inputs)
     name = f"body{number}"
-    return name, numba_kernels.function(name, call.program, same, columns, not any(columns)), passed
+    return name, numba_kernels.function(name, call.program, same, thin, not any(thin)), passed
 
 
 def _view(block: Block) -> str:

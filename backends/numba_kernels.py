@@ -23,6 +23,9 @@ from rnnx.typing import Array, Kernel, Program
 DTYPES = (np.dtype("float32"), np.dtype("float64"))
 """What is compiled; NumPy runs the rest, such as the complex numbers of the gradient check."""
 
+FULL, COLUMN, ROW = range(3)
+AT = {COLUMN: "[r, 0]", ROW: "[0, c]"}
+
 EXPRESSIONS = {
     "add": "{} + {}",
     "subtract": "{} - {}",
@@ -60,17 +63,32 @@ def {name}({arguments}):
 """
 
 
+RECURRENCE = """
+import numba
+
+@numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+def linear_recurrence(a, c, width, reverse):
+    a, c = a.reshape(a.size), c.reshape(c.size)
+    for i in range(a.size // width):
+        t = a.size - (i + 1) * width if reverse else i * width
+        factor, before, after = a[t : t + width], c[t : t + width], c[t + width : t + 2 * width]
+        source, target = (after, before) if reverse else (before, after)
+        for j in range(width):
+            target[j] += factor[j] * source[j]
+"""
+
+
 def kernel(program: Program, dtype: Any) -> Kernel:
-    """The program as ``kernel(*inputs, out=outputs)`` on arrays of one shape and on columns (R, 1)."""
+    """The program as ``kernel(*inputs, out=outputs)``; an input may be a column (R, 1) or a row (1, C)."""
     dtype = np.dtype(dtype)
 
     def kernel(*inputs: Array, out: tuple[Array, ...]) -> tuple[Array, ...]:
         same = tuple([o is i for o, i in zip(out, inputs, strict=False)])
         shape = out[0].shape
-        columns = tuple([x.shape != shape for x in inputs])
+        thin = tuple([FULL if x.shape == shape else ROW if x.shape[0] < shape[0] else COLUMN for x in inputs])
         own = [o for k, o in enumerate(out) if k >= len(same) or not same[k]]
-        flat = not any(columns) and all(x.flags.c_contiguous for x in (*inputs, *own))
-        loop(program, dtype, same, columns, flat)(*inputs, *own)
+        flat = not any(thin) and all(x.flags.c_contiguous for x in (*inputs, *own))
+        loop(program, dtype, same, thin, flat)(*inputs, *own)
         return out
 
     return kernel
@@ -78,12 +96,18 @@ def kernel(program: Program, dtype: Any) -> Kernel:
 
 @cache
 def loop(
-    program: Program, dtype: np.dtype, same: tuple[bool, ...], columns: tuple[bool, ...], flat: bool
+    program: Program, dtype: np.dtype, same: tuple[bool, ...], thin: tuple[int, ...], flat: bool
 ) -> Callable[..., None]:
     """Compiled loop over the inputs and those outputs k that are not (``same[k]``) input k."""
     name = f"{program.name}_loop"
     options = "cache=True, nogil=True, "
-    return load(name, header(dtype) + function(name, program, same, columns, flat, options))
+    return load(name, header(dtype) + function(name, program, same, thin, flat, options))
+
+
+@cache
+def linear_recurrence() -> Callable[..., None]:
+    """Compiled ``run(a, c, width, reverse)`` over contiguous arrays; a step is `width` entries."""
+    return load("linear_recurrence", RECURRENCE)
 
 
 def header(dtype: np.dtype) -> str:
@@ -97,20 +121,20 @@ def function(
     name: str,
     program: Program,
     same: tuple[bool, ...],
-    columns: tuple[bool, ...],
+    thin: tuple[int, ...],
     flat: bool,
     options: str = "",
 ) -> str:
     """Python of a loop: over contiguous memory if it is flat, else by row and column.
 
-    The inputs named by `columns` are (R, 1) beside all others' (R, C).
+    `thin` tells for each input whether it is FULL, (R, C), a COLUMN, (R, 1), or a ROW, (1, C).
     """
     own = [k for k in range(len(program.outputs)) if k >= len(same) or not same[k]]
     targets = [f"out{k}" if k in own else program.inputs[k] for k in range(len(program.outputs))]
     arguments = [*program.inputs, *(f"out{k}" for k in own)]
     first = targets[0]
     place = {name: f"f_{name}[j]" if flat else f"{name}[r, c]" for name in arguments}
-    place |= {name: f"{name}[r, 0]" for name, thin in zip(program.inputs, columns, strict=True) if thin}
+    place |= {name: f"{name}{AT[kind]}" for name, kind in zip(program.inputs, thin, strict=True) if kind}
     scalars = {name: f"s{name}" for name in program.inputs}
     lines = [f"{scalars[name]} = {place[name]}" for name in program.inputs]
     for step in program.instructions:

@@ -11,6 +11,8 @@ from rnnx.backends.base import Backend, Product
 from rnnx.errors import BackendError
 from rnnx.typing import Array, Kernel, Program
 
+ARRAYS = (np.ndarray, np.generic)
+
 
 @dataclass(frozen=True)
 class NumpyBackend(Backend):
@@ -19,7 +21,7 @@ class NumpyBackend(Backend):
     kernels = "NumPy ufuncs with out="
 
     def holds(self, x: Any) -> bool:
-        return isinstance(x, np.ndarray | np.generic)
+        return isinstance(x, ARRAYS)
 
     def asarray(self, values: Any, dtype: Any = None) -> Array:
         return np.asarray(values, dtype=self.dtype(dtype))
@@ -42,7 +44,7 @@ class NumpyBackend(Backend):
         return {"BLAS": f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip()}
 
     def kernel(self, program: Program, shape: tuple[int, ...], dtype: Any) -> Kernel:
-        make, rows = printing.in_place_maker(program, np)
+        make, rows = printing.in_place_maker(program, np, dtype)
         return make(np.empty((rows, *shape), dtype))
 
     def matmul(self, shape: tuple[int, ...], dtype: Any) -> Product:
@@ -56,6 +58,17 @@ class NumpyBackend(Backend):
             return add(out, matmul(a, b, scratch), out)
 
         return product
+
+    def linear_recurrence(self, a: Array, c: Array, reverse: bool = False) -> None:
+        width = (c.shape[0] - a.shape[0]) * c.shape[1]
+        if not width:
+            return
+        a, c = a.reshape(-1, width), c.reshape(-1, width)
+        steps, rest = (a[::-1], iter(c[::-1])) if reverse else (a, iter(c))
+        source, scratch = next(rest), np.empty(width, c.dtype)
+        multiply, add = np.multiply, np.add
+        for factor, target in zip(steps, rest, strict=True):
+            source = add(target, multiply(factor, source, scratch), target)
 
     def scatter_add(self, ids: Array, rows: Array, size: int) -> Array:
         total = np.zeros((size, rows.shape[1]), rows.dtype)

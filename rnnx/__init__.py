@@ -26,11 +26,13 @@ _HOMES = {
         "Backend BackendStatus asarray available_backends get_backend memory_report set_backend to_numpy "
         "use_backend"
     ),
-    "rnnx.cells": "GRU GRUState LSTM LSTMState PeepholeLSTM REGISTRY RNN RNNState TFLSTM TFLSTMState",
+    "rnnx.cells": (
+        "GRU GRUState LSTM LSTMState PeepholeLSTM REGISTRY RNN RNNState SRU SRUState TFLSTM TFLSTMState"
+    ),
     "rnnx.containers": "CONTAINERS Bidirectional BidirectionalState Stack",
     "rnnx.errors": (
-        "BackendError DataError DtypeError MemoryLimitError MixedArraysError OptionError RnnxError "
-        "ShapeError TapeConsumed TrainingError"
+        "BackendError DataError DtypeError FunctionError MemoryLimitError MixedArraysError OptionError "
+        "RnnxError ShapeError TapeConsumed TrainingError"
     ),
     "rnnx.gradient_check": "GradientReport gradcheck",
     "rnnx.interop": "from_torch to_torch",

@@ -78,6 +78,10 @@ class TapeConsumed(RnnxError, RuntimeError):
     """A second backward pass over a tape that the first one has overwritten."""
 
 
+class FunctionError(RnnxError, ValueError):
+    """A function that the gradient check can tell nothing of: it is random, or changes what it is given."""
+
+
 class DataError(RnnxError, ValueError):
     """A text or model file that cannot be used as it is."""
 

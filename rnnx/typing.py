@@ -38,6 +38,9 @@ class Program(NamedTuple):
     instructions: tuple[Instruction, ...]
     outputs: tuple[str, ...]
 
+    def __hash__(self) -> int:
+        return hash(self.name)  # kernels are looked up at every call, and a trace is long
+
 
 class Block(NamedTuple):
     """Rows ``start * H .. stop * H - 1`` of one of a step's slabs (rows, N), by the slab's name."""

@@ -35,7 +35,7 @@ FLOORS = (
     {"charlm", "interop", "notebooks"},
     {"bench"},
     {"rnnx"},
-    {"cli"},
+    {"cli", "pytest_plugin"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 FREE = {"rnnx", "rnnx.__main__"}

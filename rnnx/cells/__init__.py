@@ -8,6 +8,7 @@ from rnnx.cells.gru import GRU, GRUState
 from rnnx.cells.lstm import LSTM, LSTMState
 from rnnx.cells.peephole_lstm import PeepholeLSTM
 from rnnx.cells.rnn import RNN, RNNState
+from rnnx.cells.sru import SRU, SRUState
 from rnnx.cells.tflstm import TFLSTM, TFLSTMState
 
 
@@ -25,6 +26,7 @@ REGISTRY: dict[str, Callable[[int, int], BaseCell]] = {
     "lstm-peephole": PeepholeLSTM,
     "gru": GRU,
     "gru-reset-before": partial(GRU, reset_after=False),
+    "sru": SRU,
     "tflstm": _tflstm,
     "tflstm-no-peepholes": partial(_tflstm, peepholes=False),
 }
@@ -35,10 +37,12 @@ __all__ = [
     "LSTM",
     "REGISTRY",
     "RNN",
+    "SRU",
     "TFLSTM",
     "GRUState",
     "LSTMState",
     "PeepholeLSTM",
     "RNNState",
+    "SRUState",
     "TFLSTMState",
 ]

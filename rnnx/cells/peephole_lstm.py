@@ -83,7 +83,7 @@ class PeepholeLSTM(StepCell):
         self, ops: Ops, params: Params
     ) -> Callable[[Array, LSTMState, LSTMState, Array], LSTMState]:
         WhT = ops.operand(params["Wh"].T)
-        pi, pf, po = (params[name][:, None] for name in PEEPHOLES)
+        pi, pf, po = (ops.operand(params[name][:, None]) for name in PEEPHOLES)
         recur, gate = ops.matmul_add(4 * self.hidden_size), ops.kernel(peephole_lstm_forward)
 
         def step(pre: Array, prev: LSTMState, after: LSTMState, saved: Array) -> LSTMState:
@@ -97,7 +97,7 @@ class PeepholeLSTM(StepCell):
         self, ops: Workspace, params: Params
     ) -> Callable[[Array, Array, LSTMState, LSTMState, LSTMState], None]:
         Wh = ops.operand(params["Wh"])
-        pi, pf, po = (params[name][:, None] for name in PEEPHOLES)
+        pi, pf, po = (ops.operand(params[name][:, None]) for name in PEEPHOLES)
         recur, gate = ops.matmul(self.hidden_size), ops.kernel(peephole_lstm_backward)
 
         def step(pre: Array, saved: Array, prev: LSTMState, after: LSTMState, d: LSTMState) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from rnnx.basecell import BaseCell
-from rnnx.cells import GRU, LSTM
+from rnnx.cells import GRU, LSTM, SRU
 from rnnx.containers.bidirectional import Bidirectional, BidirectionalState
 from rnnx.containers.stack import Stack
 
@@ -20,8 +20,13 @@ def _bidirectional_sum(input_size: int, hidden_size: int) -> Bidirectional:
     return Bidirectional(LSTM(input_size, hidden_size), merge="sum")
 
 
+def _stack_of_sru(input_size: int, hidden_size: int) -> Stack:
+    return Stack(SRU(input_size, hidden_size), SRU(hidden_size, hidden_size, highway="identity"))
+
+
 CONTAINERS: dict[str, Callable[[int, int], BaseCell]] = {
     "stack": _stack,
+    "stack-sru": _stack_of_sru,
     "bidirectional": _bidirectional,
     "bidirectional-sum": _bidirectional_sum,
 }

@@ -107,12 +107,15 @@ def test_kernel(backend, move, dtype, rng, shared):
         check(backend, inputs[k], host[k], dtype)
 
 
-def test_kernel_takes_a_column(backend, move, dtype, rng):
-    a, b, c = rng.normal(size=(4, 3)), rng.normal(size=(4, 1)), rng.normal(size=(4, 3))
-    out = tuple(move(np.zeros((4, 3))) for _ in range(6))
+@pytest.mark.parametrize("sizes", [(4, 3), (1, 3), (4, 1)])
+@pytest.mark.parametrize("thin", ["column", "row"])
+def test_kernel_takes_a_column_or_a_row(backend, move, dtype, rng, thin, sizes):
+    shape = (sizes[0], 1) if thin == "column" else (1, sizes[1])
+    a, b, c = rng.normal(size=sizes), rng.normal(size=shape), rng.normal(size=sizes)
+    out = tuple(move(np.zeros(sizes)) for _ in range(6))
     with backend.untracked():
-        backend.kernel(mixture.program, (4, 3), out[0].dtype)(move(a), move(b), move(c), out=out)
-    for result, expected in zip(out, mixture_on_the_host(a, np.broadcast_to(b, (4, 3)), c), strict=True):
+        backend.kernel(mixture.program, sizes, out[0].dtype)(move(a), move(b), move(c), out=out)
+    for result, expected in zip(out, mixture_on_the_host(a, np.broadcast_to(b, sizes), c), strict=True):
         check(backend, result, expected, dtype)
 
 
@@ -127,6 +130,28 @@ def test_functional_kernel_writes_to_nothing(backend, dtype, rng):
         check(backend, x, before, dtype)
     for result, expected in zip(mixture(*inputs), mixture_on_the_host(*host), strict=True):
         check(backend, result, expected, dtype)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("sizes", [(5, 2, 3), (4, 1, 7), (6, 3, 1), (1, 2, 3), (0, 2, 3), (3, 0, 2)])
+def test_linear_recurrence(backend, move, dtype, rng, sizes, reverse):
+    T, N, H = sizes
+    a, c = rng.normal(size=(T, N, H)), rng.normal(size=(T + 1, N, H))
+    expected = c.copy()
+    for t in reversed(range(T)) if reverse else range(T):
+        source, target = (t + 1, t) if reverse else (t, t + 1)
+        expected[target] += a[t] * expected[source]
+    slab = move(np.zeros((3, (T + 1) * N, H)))
+    with backend.untracked():
+        slab[1, ...] = move(c.reshape(-1, H))
+        wide = move(np.repeat(a.reshape(-1, H), 2, axis=1))
+        for factor in (move(a.reshape(-1, H)), wide[:, ::2]):
+            found = slab[1, ...]
+            found[...] = move(c.reshape(-1, H))
+            assert backend.linear_recurrence(factor, found, reverse=reverse) is None
+            check(backend, found, expected.reshape(-1, H), dtype)
+            check(backend, factor, a.reshape(-1, H), dtype)
+    assert not backend.to_numpy(slab)[::2].any(), "written beside the array"
 
 
 def scatter_add_on_the_host(ids, rows, size):

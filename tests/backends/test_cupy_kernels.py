@@ -288,7 +288,7 @@ def test_a_compile_error_shows_name_and_source(backend, monkeypatch):
     program = Program("broken", ("in_a",), (Instruction("v0", "tanh", ("in_a",)),), ("v0",))
     kernel = backend.functional_kernel(program)
     with pytest.raises(
-        BackendError, match=r"cupy: the kernel of broken does not compile .*no_such_function"
+        BackendError, match=r"cupy: the kernel rnnx_broken does not compile .*no_such_function"
     ) as caught:
         kernel(backend.zeros(SHAPE, "float32"))
     (note,) = caught.value.__notes__

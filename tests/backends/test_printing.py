@@ -36,7 +36,7 @@ def evaluate(program, inputs):
 
 def run_in_place(program, inputs, aliased):
     """Run the in-place kernel on copies, the outputs named by `aliased` in the memory of their inputs."""
-    make, rows = printing.in_place_maker(program, np)
+    make, rows = printing.in_place_maker(program, np, np.dtype(float))
     given = [x.copy() for x in inputs]
     outputs = tuple(
         given[k] if k in aliased else np.full(SHAPE, math.nan) for k in range(len(program.outputs))

@@ -109,6 +109,12 @@ def test_parameters_have_seeds_of_their_own(backend):
     assert not np.array_equal(host["head.W"], other)
 
 
+def test_the_forget_gates_of_lstms_start_open_and_that_of_sru_does_not():
+    peephole, sru = CharModel(6, "lstm-peephole", 50, 6).init(0), CharModel(6, "sru", 50, 6).init(0)
+    gates = [*peephole["cell.b"].reshape(4, 50), sru["cell.bf"], sru["cell.br"]]
+    assert [round(float(bias.mean())) for bias in gates] == [0, 1, 0, 0, 0, 0]
+
+
 def test_dropout_is_off_without_a_generator_and_without_training(rng):
     model = CharModel(V, "gru", H, 4, 0.5)
     params, ids = model.init(), rng.integers(0, V, (T, N))

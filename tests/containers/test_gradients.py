@@ -8,7 +8,7 @@ from rnnx.gradient_check.problem import cell_problem
 from support.cells import WithLengths
 from support.sabotage_containers import RAGGED, TENSORS
 
-STEPS, LENGTHS = 4, [2, 4, 1]
+STEPS, LENGTHS = 4, [3, 4, 1]
 CELLS = {
     "stack": rnnx.Stack(rnnx.LSTM(2, 1), rnnx.GRU(1, 2), rnnx.RNN(2, 1)),
     "bidirectional": rnnx.Bidirectional(rnnx.GRU(2, 1), rnnx.LSTM(2, 2)),

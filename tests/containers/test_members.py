@@ -26,17 +26,19 @@ class Cumulative:
         return rnnx.asarray(np.zeros((batch, D)), dtype=dtype)
 
     def forward(self, params, x, state=None, *, lengths=None, training=True):
-        rows, total = [], 0.0 * x[0] if state is None else state
+        ends = np.full(x.shape[1], len(x)) if lengths is None else np.asarray(lengths)
+        alive = (np.arange(len(x))[:, None] < ends)[:, :, None].astype(x.dtype)
+        rows, total, x = [], 0.0 * x[0] if state is None else state, x * alive
         for row in x:
             total = total + params["scale"] * row
             rows.append(total)
-        return np.stack(rows), total, (params, x)
+        return np.stack(rows) * alive, total, (params, x, alive)
 
     def backward(self, tape, dy=None, dstate=None):
-        params, x = tape
-        d = np.zeros(x.shape) if dy is None else np.cumsum(dy[::-1], axis=0)[::-1]
+        params, x, alive = tape
+        d = np.zeros(x.shape, x.dtype) if dy is None else np.cumsum((dy * alive)[::-1], axis=0)[::-1]
         d = d if dstate is None else d + dstate
-        return d * params["scale"], d[0], {"scale": np.sum(d * x, axis=(0, 1))}
+        return d * params["scale"] * alive, d[0], {"scale": np.sum(d * x, axis=(0, 1))}
 
     def step(self, params, x, state=None):
         total = params["scale"] * x + (0.0 if state is None else state)

@@ -34,21 +34,35 @@ NUMBERS = ("stack", "stores", "loads", "registers")
 
 def source_of(body, dtype, layout):
     """The CUDA source that CuPy makes of a body's kernel, without the common headers."""
+    names = scalars_of(body)
+    scalars = {k: dtype for k, name in enumerate(body.program.inputs) if name in names}
+    ndim, contiguous = LAYOUTS[layout]
+    return source(cupy_kernels.print_kernel(body.program), dtype, scalars, ndim, ndim, contiguous)
+
+
+def source_of_recurrence(dtype, layout):
+    """The same of the one kernel that is no body's: its arrays are matrices, its loop is over one row."""
+    scalars = {1: "int64", 2: "int64", 3: "bool"}
+    return source(cupy_kernels.LINEAR_RECURRENCE, dtype, scalars, 2, 1, LAYOUTS[layout][1])
+
+
+def source(text, dtype, scalars, ndim, loop, contiguous):
+    """The source of a kernel: types of its numbers by position, dimensions of its arrays and of its loop."""
     from cupy import ElementwiseKernel, ndarray
     from cupy._core import _kernel
 
     array, indexer, scalar = 1, 2, 3  # kinds of arguments, as CuPy numbers them
-    ndim, contiguous = LAYOUTS[layout]
-    kernel = ElementwiseKernel(*cupy_kernels.print_kernel(body.program))
-    dtype = np.dtype(dtype)
-    _, _, types = kernel._decide_params_type((dtype,) * kernel.nin, (dtype,) * kernel.nout)
+    kernel, dtype = ElementwiseKernel(*text), np.dtype(dtype)
+    scalars = {k: np.dtype(name) for k, name in scalars.items()}
     arguments = [
-        _kernel._ArgInfo(scalar, object, dtype, 0, True, True)
-        if name in scalars_of(body)
+        _kernel._ArgInfo(scalar, object, scalars[k], 0, True, True)
+        if k in scalars
         else _kernel._ArgInfo(array, ndarray, dtype, ndim, contiguous, True)
-        for name in [*body.program.inputs, *["an output"] * kernel.nout]
+        for k in range(kernel.nin + kernel.nout)
     ]
-    arguments.append(_kernel._ArgInfo(indexer, object, None, ndim, True, True))
+    arguments.append(_kernel._ArgInfo(indexer, object, None, loop, True, True))
+    inputs = tuple(scalars.get(k, dtype) for k in range(kernel.nin))
+    _, _, types = kernel._decide_params_type(inputs, (dtype,) * kernel.nout)
     return _kernel._get_elementwise_kernel_code(
         tuple(arguments),
         types,
@@ -66,7 +80,8 @@ def compile_all(options, dtype, layout):
     from cupy.cuda.compiler import _NVRTCProgram
 
     headers = [f"#include <{name}>\n" for name in core._cupy_header_list]
-    source = "".join([*headers, *(source_of(body, dtype, layout) for body in BODIES.values())])
+    sources = [source_of(body, dtype, layout) for body in BODIES.values()]
+    source = "".join([*headers, *sources, source_of_recurrence(dtype, layout)])
     options = (
         *core.assemble_cupy_compiler_options(()),
         "-ftz=true",

@@ -28,15 +28,23 @@ class Case(NamedTuple):
         made: Any = make(self.D, self.H)
         if self.lengths is not None:
             made = _Ragged(made, self.lengths)
-        options = {"saturated": self.saturated, "with_state": self.with_state}
-        found = cell_problem(made, cell, self.name, self.T, self.N, seed=seed, **options)
+        found = cell_problem(
+            made,
+            cell,
+            self.name,
+            self.T,
+            self.N,
+            saturated=self.saturated,
+            with_state=self.with_state,
+            seed=seed,
+        )
         return found if self.lengths is None else replace(found, by_steps=None)  # a step has no length
 
 
 SCREEN = Case("equal sizes", 2, 2, 2, 2)
 """All sizes equal, so that confused axes give a wrong number and no error."""
 
-RAGGED = Case("ragged", 2, 3, 4, 3, (2, 4, 1))
+RAGGED = Case("ragged", 2, 3, 4, 3, (3, 4, 1))
 
 LONG = Case("long", 8, 70, 60, 4)
 """Long enough for what is done piece by piece, and large enough to be checked along directions."""

@@ -12,7 +12,7 @@ from rnnx.backends import Backend, resolve, use_backend
 from rnnx.cells import REGISTRY
 from rnnx.containers import CONTAINERS
 from rnnx.errors import OptionError
-from rnnx.gradient_check.check import check
+from rnnx.gradient_check.check import failing
 from rnnx.gradient_check.mutation.copies import Copies, Make
 from rnnx.gradient_check.mutation.operators import mutations
 from rnnx.gradient_check.mutation.problems import (
@@ -39,7 +39,7 @@ Change = tuple[ast.AST, str]
 
 def failures(problem: Problem, backend: Backend) -> Iterator[GradientRow]:
     """Yield what the gradient check finds wrong."""
-    yield from check([problem], backend).failures
+    yield from failing(problem, backend)
 
 
 def mutation_run(

@@ -1,0 +1,113 @@
+"""The same gradients in other precisions and on other devices, against NumPy's in float64.
+
+The oracles prove float64. What a lower precision may differ by follows from its unit roundoff and the length
+of the sums; what no difference of precision explains is a mistake of its own: an overflow, a constant of the
+wrong dtype, a sum in a narrower one.
+"""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from rnnx.backends import Backend, resolve
+from rnnx.errors import DtypeError
+from rnnx.gradient_check.comparison import Comparison, Place, compare, of_size, refused, rounding
+from rnnx.gradient_check.judge import Host, Judge, gradients
+from rnnx.gradient_check.report import IN_FLOAT64
+
+TOO_COARSE = 0.5
+"""Relative rounding from which on a precision decides nothing: float16 has three digits to begin with."""
+
+NEARBY = 8
+"""Points near the inputs at which the gradient of a function with kinks is looked at."""
+
+
+def against(dtype: str) -> str:
+    """What stands for the oracle in these rows."""
+    return f"{IN_FLOAT64}, in {dtype}"
+
+
+def dtypes(backend: Backend) -> list[str]:
+    """The precisions that a backend has."""
+    found = ["float64"] if backend.double else []
+    for name in ("float32", "float16"):
+        try:
+            backend.dtype(name)
+        except DtypeError:
+            continue
+        found.append(name)
+    return found
+
+
+def compare_precisions(
+    judge: Judge, upstream: Host, sizes: Mapping[str, np.ndarray], kinked: bool
+) -> Iterator[Comparison]:
+    """Compare in every precision that is not the truth itself.
+
+    Parameters
+    ----------
+    judge : Judge
+    upstream : dict of str to float64 array
+        Gradients of all outputs.
+    sizes : dict of str to float64 array
+        Sums of the absolute values of the terms of every gradient, where an oracle knows them.
+    kinked : bool
+        Whether the function may have kinks. Rounding may take an entry to the other side of one: how much the
+        gradient changes nearby is allowed besides, and float16, in which nothing is near, is left out.
+    """
+    problem, backend = judge.problem, judge.backend
+    truth_backend = resolve("numpy") if problem.portable else backend
+    for dtype in dtypes(backend):
+        double = dtype == "float64"
+        if str(backend) == str(truth_backend) if double else problem.saturated:
+            continue
+        if dtype == "float16" and kinked:
+            continue
+        slack = rounding(judge.length, dtype)
+        if slack > TOO_COARSE:
+            continue
+        place = Place(problem, str(backend), against(dtype), ", ".join(upstream))
+        # Inputs that both precisions hold exactly: only the arithmetic differs.
+        point = {k: v.astype(dtype).astype(np.float64) for k, v in problem.tensors.items()}
+        weights = {k: v.astype(dtype).astype(np.float64) for k, v in upstream.items()}
+        truth = gradients(problem, truth_backend, "float64", point, weights)
+        try:
+            found = gradients(problem, backend, dtype, point, weights)
+        except Exception as error:  # whatever a library says that lacks an operation in this precision
+            if not problem.portable or dtype == "float16":
+                judge.notes.append(f"not checked in {dtype}: {type(error).__name__}: {error}")
+                continue
+            hint = f"The passes must run in {dtype}, and stay in it."
+            yield refused(place, "all", f"{type(error).__name__}: {error}", hint)
+            continue
+        nearby = _changes(judge, truth_backend, point, weights, truth, slack) if kinked else {}
+        for name, value in truth.items():
+            if name not in found or found[name].shape != value.shape:
+                continue  # said where the gradients are compared
+            size = of_size(sizes.get(name, np.abs(value)))
+            allowed = slack * size + nearby.get(name, 0.0)
+            arrays = found[name], value, allowed
+            if double:
+                judged = judge.compare(place, name, *arrays)
+            else:
+                judged = compare(place, name, *arrays, least=size, undecided=TOO_COARSE)
+            if judged.row.checked:  # else the oracle's row tells of the kinks
+                yield judged
+
+
+def _changes(
+    judge: Judge, backend: Backend, point: Host, upstream: Host, there: Host, distance: float
+) -> dict[str, np.ndarray]:
+    """How much each entry of the gradients changes within that relative distance of a point."""
+    rng, found = (
+        np.random.default_rng(judge.seed),
+        {name: np.zeros(value.shape) for name, value in there.items()},
+    )
+    for _ in range(NEARBY):
+        moved = {
+            k: v + distance * np.max(np.abs(v), initial=0.0) * rng.uniform(-1.0, 1.0, v.shape)
+            for k, v in point.items()
+        }
+        for name, value in gradients(judge.problem, backend, "float64", moved, upstream).items():
+            found[name] = np.maximum(found[name], np.abs(value - there[name]))
+    return found

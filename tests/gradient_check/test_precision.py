@@ -1,0 +1,99 @@
+"""Lower precisions and other devices are compared with NumPy's float64; what only they get wrong is seen."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+import rnnx
+from rnnx.cells import RNN
+from rnnx.gradient_check.check import check
+from rnnx.gradient_check.precision import against, dtypes
+from rnnx.gradient_check.problem import Problem, cell_problem
+
+F32, F16, F64 = map(against, ("float32", "float16", "float64"))
+
+
+def test_the_precisions_of_every_backend(backend):
+    report = rnnx.gradcheck(rnnx.GRU(3, 4), backend=backend)
+    found = {row.oracle: row for row in report.rows if row.kind == "precision"}
+    here = [dtype for dtype in dtypes(backend) if dtype != "float64" or backend.name != "numpy"]
+    noted = [dtype for dtype in here if any(f"not checked in {dtype}" in note for note in report.notes)]
+    assert found.keys() == set(map(against, here)) - set(map(against, noted))
+    assert noted in ([], ["float16"])
+    assert not noted or backend.name == "cupy"
+    assert report.passed, str(report)
+    assert 1e-9 < found[F32].error < 1e-5
+    if F16 in found:
+        assert 1e-6 < found[F16].error < 3e-2
+
+
+@dataclass(frozen=True)
+class SloppySingle(RNN):
+    """A constant that has three digits, in float32 alone."""
+
+    def backward(self, tape, dy=None, dstate=None):
+        single = str(tape.dtype).endswith("float32")
+        dx, dstate, grads = super().backward(tape, dy, dstate)
+        return (dx * 1.001 if single else dx), dstate, grads
+
+
+def test_a_mistake_in_float32_alone():
+    (row,) = rnnx.gradcheck(SloppySingle(3, 4)).failures
+    assert (row.tensor, row.oracle) == ("x", F32)
+    assert row.hint == "It is 1.001 times the right value where it is wrong: a constant factor."
+
+
+@dataclass(frozen=True)
+class WrongElsewhere(RNN):
+    """A wrong gradient on one device only."""
+
+    def backward(self, tape, dy=None, dstate=None):
+        dx, dstate, grads = super().backward(tape, dy, dstate)
+        elsewhere = tape.backend.name == "elsewhere"
+        return dx, dstate, grads | ({"b": grads["b"] * (1.0 + 1e-9)} if elsewhere else {})
+
+
+def test_a_mistake_on_one_device_alone():
+    elsewhere = replace(rnnx.get_backend(), name="elsewhere")
+    problem = cell_problem(WrongElsewhere(3, 4), "cell", "T=3, N=2", 3, 2)
+    assert check([problem], rnnx.get_backend()).passed
+    found = {(row.tensor, row.oracle) for row in check([problem], elsewhere).failures}
+    assert found == {("b", "complex step"), ("b", F64)}
+
+
+def test_rounding_that_grows_is_no_mistake():
+    problem = cell_problem(RNN(5, 1), "rnn", "saturated", 4, 3, saturated=True, seed=32)
+    report = check([problem], rnnx.get_backend(), 32)
+    assert report.passed, str(report)
+    worst = max(report.gradients, key=lambda row: row.error)
+    assert worst.error > 1e-12  # 1 - tanh(a)**2 has few digits left there
+
+
+def test_a_mistake_of_that_size_is_not_excused():
+    def forward(values):
+        y = np.tanh(values["x"])
+        return {"y": y}, lambda upstream: {"x": upstream["y"] * (1.0 - y * y) * (1.0 + 1e-9)}
+
+    problem = Problem("tanh", "near 1", {"x": np.linspace(0.2, 1.0, 5)}, forward)
+    assert not check([problem], rnnx.get_backend()).passed
+
+
+def test_a_kink_within_float32s_rounding_is_no_mistake():
+    near = np.array([0.3, 1e-9, -0.4, 0.8, 0.9])
+
+    def forward(values):
+        x = values["x"]
+        a = (x + 1.0) - 1.0
+        y = np.maximum(a, 0.0 * a)
+        return {"y": y}, lambda upstream: {"x": upstream["y"] * (a > 0.0)}
+
+    problem = Problem("relu", "near 0", {"x": near}, forward, analytic=False)
+    report = check([problem], rnnx.get_backend())
+    assert report.passed, str(report)
+    assert {row.oracle for row in report.rows if row.kind == "precision"} == {F32}
+
+
+def test_no_dtype_is_compared_that_a_sum_leaves_without_digits():
+    problem = cell_problem(RNN(90, 100), "rnn", "T=9, N=5", 9, 5)
+    found = {row.oracle for row in check([problem], rnnx.get_backend()).rows if row.kind == "precision"}
+    assert found == {F32}
