@@ -5,6 +5,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # stars, so that the table below stays the only list of names by hand
+    from rnnx.activations import *  # noqa: F403
     from rnnx.backends import *  # noqa: F403
     from rnnx.cells import *  # noqa: F403
     from rnnx.containers import *  # noqa: F403
@@ -20,6 +21,7 @@ if TYPE_CHECKING:  # stars, so that the table below stays the only list of names
 __version__ = "0.1.0"
 
 _HOMES = {
+    "rnnx.activations": "Tanh",
     "rnnx.backends": (
         "Backend BackendStatus asarray available_backends get_backend memory_report set_backend to_numpy "
         "use_backend"
@@ -43,6 +45,7 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 _ROOMS = {
+    "activations",
     "backends",
     "cells",
     "charlm",
@@ -52,6 +55,7 @@ _ROOMS = {
     "interop",
     "layers",
     "losses",
+    "notebooks",
     "ops",
     "optim",
     "stepcell",

@@ -29,7 +29,7 @@ FLOORS = (
     {"basecell", "wavefront"},
     {"stepcell"},
     {"cells"},
-    {"layers", "losses", "optim", "truncated"},
+    {"activations", "layers", "losses", "optim", "truncated"},
     {"containers"},
     {"doctor", "gradient_check"},
     {"charlm", "interop", "notebooks"},

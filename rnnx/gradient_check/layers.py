@@ -5,6 +5,7 @@ from typing import Literal
 
 import numpy as np
 
+from rnnx.activations import Tanh
 from rnnx.backends import asarray
 from rnnx.gradient_check.problem import Backward, Problem, Tensors, draw
 from rnnx.layers import Dropout, Embedding, Linear
@@ -29,6 +30,20 @@ def linear() -> list[Problem]:
         return {"y": y}, backward
 
     return [Problem("linear", "4, 2 vectors", tensors, forward)]
+
+
+def tanh() -> list[Problem]:
+    """Hyperbolic tangent, of small and of large numbers."""
+    layer, rng = Tanh(), np.random.default_rng(7)
+
+    def forward(values: Tensors) -> tuple[Tensors, Backward]:
+        y, tape = layer.forward(values["x"])
+        return {"y": y}, lambda upstream: {"x": layer.backward(tape, upstream["y"])}
+
+    cases = {"random": 1.0, "saturated": 4.0}
+    return [
+        Problem("tanh", case, {"x": scale * draw(rng, (4, 2, 3))}, forward) for case, scale in cases.items()
+    ]
 
 
 def embedding() -> list[Problem]:
@@ -101,6 +116,7 @@ def cross_entropy() -> list[Problem]:
 
 LAYERS = {
     "linear": linear,
+    "tanh": tanh,
     "embedding": embedding,
     "dropout": dropout,
     "half-squared-error": squared_error,
