@@ -114,8 +114,9 @@ def call(
     where = f"{type(cell).__name__}.{method}"
     given = {} if state is None else states.checked(where, "state", cell.state_sizes, state)
     backend, parts = backends.get_backend(), [value for value, _ in given.values()]
+    whole: Any = params
     # Names take a while to make, and only an error shows them.
-    if not isinstance(params, Mapping) or not all(map(backend.holds, [*params.values(), x, *parts])):
+    if not isinstance(whole, Mapping) or not all(map(backend.holds, [*params.values(), x, *parts])):
         arrays = named(where, params) | {"x": x} | dict(zip(given, parts, strict=True))
         backend = backends.of(arrays, where)
     common = parameters(where, backend, params, cell.param_shapes)

@@ -46,7 +46,7 @@ def test_report_of_numpy(tmp_path):
     assert set(report["gradients"]) == {"rnn", "linear"}
     for found in report["gradients"].values():
         assert found["passed"] is True
-        assert found["error"] <= found["allowed"] == 1e-12
+        assert found["error"] <= found["allowed"] <= 1e-12
         assert found["gradients"] > 0
         assert found["worst"].endswith(".")
     assert {row["cell"] for row in report["times"]["rows"]} == {"rnn", "lstm", "gru"}
