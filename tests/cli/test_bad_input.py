@@ -244,7 +244,10 @@ def test_the_real_entry_point_refuses(here):
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for one process")
 def test_a_real_ctrl_c(here):
-    with process("train", "--steps", "10000", "--hidden", "4", "--batch", "4", "--out", "run") as run:
+    # A job in a shell's background ignores the signal, and so would this child of one.
+    heeding = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    arguments = ("train", "--steps", "10000", "--hidden", "4", "--batch", "4", "--out", "run")
+    with process(*arguments, **heeding) as run:
         assert run.stdout.readline().startswith("gru with 4 units on towns")
         assert run.stdout.readline().startswith("step 1000 of 10000")
         run.send_signal(signal.SIGINT)
