@@ -174,8 +174,11 @@ class Backend:
 
         return kernel
 
-    def operand(self, a: Array) -> Array:
-        """A matrix that many products have for their `a`, in a layout that they take without a copy."""
+    def operand(self, a: Array, columns: int, products: int) -> Array:
+        """A matrix that so many products have for their `a`, in the layout that suits them.
+
+        `columns` is the number of columns of their `b`.
+        """
         return a
 
     def matmul(self, shape: tuple[int, ...], dtype: Any) -> Product:

@@ -1,22 +1,31 @@
-"""The matrix product of the BLAS library inside NumPy, by its address, for code that is compiled here."""
+"""Products of the BLAS library inside NumPy, by their addresses, for code that is compiled here."""
 
 import ctypes
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-SYMBOLS = {np.dtype("float32"): "scipy_cblas_sgemm64_", np.dtype("float64"): "scipy_cblas_dgemm64_"}
-"""Names in the OpenBLAS of NumPy's wheels; all integers of its interface have 64 bits."""
+LETTERS = {np.dtype("float32"): "s", np.dtype("float64"): "d"}
+
+
+class Addresses(NamedTuple):
+    """Of ``cblas_?gemm`` and ``cblas_?gemv``; all integers of their interface have 64 bits."""
+
+    gemm: int
+    gemv: int
 
 
 @cache
-def gemm_address(dtype: np.dtype) -> int | None:
-    """Address of ``cblas_?gemm``; None where NumPy is built with another BLAS."""
+def addresses(dtype: np.dtype) -> Addresses | None:
+    """The products for a dtype; None where NumPy is not built with the OpenBLAS of its wheels."""
     root = Path(np.__file__).parent
     folders = root.parent / "numpy.libs", root / ".dylibs"
     for path in sorted(path for folder in folders for path in folder.glob("*openblas64_*")):
-        found = getattr(ctypes.CDLL(str(path)), SYMBOLS[dtype], None)
-        if found is not None:
-            return ctypes.cast(found, ctypes.c_void_p).value
+        library = ctypes.CDLL(str(path))
+        symbols = [f"scipy_cblas_{LETTERS[dtype]}{name}64_" for name in Addresses._fields]
+        found = [ctypes.cast(getattr(library, s), ctypes.c_void_p).value for s in symbols if hasattr(library, s)]
+        if len(found) == len(symbols):
+            return Addresses(*found)
     return None

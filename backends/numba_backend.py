@@ -20,7 +20,7 @@ class NumbaBackend(NumpyBackend):
     kernels = "loops compiled by Numba, cached on disk"
 
     def details(self) -> dict[str, str]:
-        compiled = host_blas.gemm_address(numba_kernels.DTYPES[0]) is not None
+        compiled = host_blas.addresses(numba_kernels.DTYPES[0]) is not None
         loops = "compiled" if compiled else "step by step, since NumPy's BLAS is not that of its wheels"
         own = {"time loops": loops, "compiled code": str(numba_kernels.folder())}
         return super().details() | own
@@ -35,11 +35,12 @@ class NumbaBackend(NumpyBackend):
         if width:
             numba_kernels.linear_recurrence()(np.ascontiguousarray(a), c, width, reverse)
 
-    def operand(self, a: Array) -> Array:
+    def operand(self, a: Array, columns: int, products: int) -> Array:
+        a = super().operand(a, columns, products)
         return a if a.itemsize in a.strides[-2:] else np.ascontiguousarray(a)
 
     def compiles_loops(self, dtype: Any) -> bool:
-        return dtype in numba_kernels.DTYPES and host_blas.gemm_address(dtype) is not None
+        return dtype in numba_kernels.DTYPES and host_blas.addresses(dtype) is not None
 
     def run_loop(
         self,
@@ -52,11 +53,11 @@ class NumbaBackend(NumpyBackend):
     ) -> None:
         pre, saved, states, d, dy = slabs
         _, rows, N = pre.shape
-        gemm = host_blas.gemm_address(pre.dtype)
+        blas = host_blas.addresses(pre.dtype) or ()
         sizes = steps, hidden, N, rows // hidden, saved.shape[1] // hidden
         upstream = () if not d else (np.empty((0, 0, 0), pre.dtype) if dy is None else dy,)
         loop = numba_chain.time_loop(script, len(states), len(operands), pre.dtype)
-        loop(gemm, *sizes, pre, saved, *states, *d, *scratch, *operands, *upstream)
+        loop(*blas, *sizes, pre, saved, *states, *d, *scratch, *operands, *upstream)
 
 
 def create(device: str | None) -> Backend:

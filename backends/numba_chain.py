@@ -13,7 +13,7 @@ from numba.types import {dtype} as TYPE, Array, int64, void
 {kernels}
 
 @numba.njit({signature}, cache=True, nogil=True, error_model="numpy", fastmath={{"contract"}})
-def {name}(gemm, steps, H, N, blocks, saved_blocks, {arguments}):
+def {name}(gemm, gemv, steps, H, N, blocks, saved_blocks, {arguments}):
     B = H * N
 {setup}
     for i in range(steps):
@@ -55,7 +55,7 @@ def source(script: Script, states: int, operands: int, dtype: np.dtype) -> str:
         if isinstance(call, Product):
             a, b, out = f"operand{call.a}", _view(call.b), _view(call.out)
             inner = f"{call.b.stop - call.b.start} * H"
-            body.append(f"product(gemm, {a}, {b}, {out}, {inner}, N, ONE, {'ONE' if call.add else 'ZERO'})")
+            body.append(f"product(gemm, gemv, {a}, {b}, {out}, {inner}, N, ONE, {'ONE' if call.add else 'ZERO'})")
         else:
             name, text, passed = _kernel(call, number)
             kernels.append(text)
@@ -64,7 +64,7 @@ def source(script: Script, states: int, operands: int, dtype: np.dtype) -> str:
         dtype=dtype.name,
         name=script.name,
         kernels="\n".join(kernels),
-        signature=f"void(int64, int64, int64, int64, int64, int64, {', '.join(names.values())})",
+        signature=f"void(int64, int64, int64, int64, int64, int64, int64, {', '.join(names.values())})",
         arguments=", ".join(names),
         setup="\n".join("    " + line for line in setup),
         order="steps - 1 - i" if _is_backward(script) else "i",

@@ -39,15 +39,45 @@ def segments(steps: int, batch: int, lengths: np.ndarray | None) -> list[Segment
 
 
 def groups(parts: list[Segment], least: int) -> Iterator[list[Segment]]:
-    """Neighbouring segments that have at least that size together; the last ones may have less."""
+    """The segments of at least that size, each alone, and the smaller ones in groups of about it."""
     group: list[Segment] = []
     for part in parts:
-        group.append(part)
-        if sum(each.size for each in group) >= least:
+        if group and (part.size >= least or sum(each.size for each in group) >= least):
             yield group
             group = []
+        group.append(part)
     if group:
         yield group
+
+
+def split(parts: list[Segment], steps: int) -> list[Segment]:
+    """Segments of at most so many steps."""
+    return [
+        Segment(start, min(start + steps, part.stop), part.batch)
+        for part in parts
+        for start in range(part.start, part.stop, steps)
+    ] or parts
+
+
+def spans(parts: list[Segment], size: int) -> list[list[Segment]]:
+    """The segments in groups of about that size, and of about the same; a group may begin inside of one."""
+    total = sum(part.size for part in parts)
+    if not total:
+        return [parts]
+    count = max(1, round(total / size))
+    ends = [total * (k + 1) // count for k in range(count)]
+    found: list[list[Segment]] = [[]]
+    at = 0
+    for part in parts:
+        start = part.start
+        while start < part.stop:
+            if at >= ends[len(found) - 1]:
+                found.append([])
+            room = ends[len(found) - 1] - at
+            stop = min(part.stop, start + max(1, -(-room // part.batch)))
+            found[-1].append(Segment(start, stop, part.batch))
+            start, at = stop, at + found[-1][-1].size
+    return found
 
 
 # A reshape that splits one axis copies nothing, whatever the strides: the next two yield views, to be filled.

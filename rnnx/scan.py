@@ -16,45 +16,47 @@ import numpy as np
 from rnnx import ragged
 from rnnx.backends import Backend
 from rnnx.ops import Workspace, capture
+from rnnx.projection import Projection
 from rnnx.ragged import Segment
-from rnnx.steps import Piece, Record, Steps
+from rnnx.steps import Piece, Record, Sums
 from rnnx.typing import Array, Params, State
 
 CHUNK = 32
 """Steps that a forward pass without a tape holds at a time."""
 
-COLUMNS = 512
-"""Steps times sequences from which on a piece's input is worth a product of its own."""
-
 
 def forward_with_record(
-    cell: Any, backend: Backend, params: Params, x: Array, state: State, lengths: np.ndarray | None
+    cell: Any,
+    backend: Backend,
+    params: Params,
+    x: Array,
+    state: State,
+    lengths: np.ndarray | None,
+    checkpoint_every: int | None,
 ) -> tuple[Array, State, Record]:
-    """Run the sequences and keep what the backward pass needs."""
-    xp, (T, N, _) = backend.xp, x.shape
+    """Run the sequences and keep what the backward pass needs, or checkpoints to compute it from."""
+    T, N, _ = x.shape
     parts = ragged.segments(T, N, lengths)
-    final = _Final(cell, backend, x, parts)
-    pieces = [
-        Piece(part, None, *_buffers(cell, backend, part.stop - part.start, part.batch, x.dtype))
-        for part in parts
-    ]
-    y = rows = None
-    if lengths is None:
-        pieces[0].pre = cell.project(xp, params, x)
-    else:
-        y, rows = backend.zeros((T, N, cell.output_size), x.dtype), ragged.packed(backend, x, parts)
-        _project(cell, backend, params, rows, pieces)
+    rows = None if lengths is None else ragged.packed(backend, x, parts)
+    record = Record(params, x, parts, [], rows)
+    runs = parts if checkpoint_every is None else ragged.split(parts, checkpoint_every)
+    final, projection = _Final(cell, backend, x, runs), Projection(cell, backend, record)
+    y = None
+    if checkpoint_every is not None or lengths is not None:
+        make = backend.empty if lengths is None else backend.zeros
+        y = make((T, N, cell.output_size), x.dtype)
     before = state
-    for part, piece in zip(parts, pieces, strict=True):
-        _start(piece, before)
-        _bind(cell, backend, params, part, x)(piece, part.stop - part.start)
+    for part in runs:
+        piece = _forward(cell, backend, params, projection, part, before)
         if y is not None:
-            y[part.start : part.stop, : part.batch, :] = xp.matrix_transpose(piece.states[0][1:, ...])
+            outputs = backend.xp.matrix_transpose(piece.states[0][1:, ...])
+            y[part.start : part.stop, : part.batch, :] = outputs
         final.take(part, piece.state(cell, part.stop - part.start))
         before = piece
+        record.pieces.append(piece if checkpoint_every is None else _checkpoint(backend, piece))
     if y is None:
-        y = backend.freeze(xp.matrix_transpose(pieces[0].states[0][1:, ...]))
-    return y, final.state, Record(params, x, pieces, rows)
+        y = backend.freeze(backend.xp.matrix_transpose(piece.states[0][1:, ...]))
+    return y, final.state, record
 
 
 def forward_in_chunks(
@@ -64,15 +66,16 @@ def forward_in_chunks(
     xp, (T, N, _) = backend.xp, x.shape
     parts = ragged.segments(T, N, lengths)
     final, previous = _Final(cell, backend, x, parts), state
+    projection = Projection(cell, backend, Record(params, x, parts, []))
     y = (backend.empty if lengths is None else backend.zeros)((T, N, cell.output_size), x.dtype)
     for part in parts:
         rows = min(part.stop - part.start, CHUNK)
         piece = Piece(part, None, *_buffers(cell, backend, rows, part.batch, x.dtype))
         _start(piece, previous)
-        run = _bind(cell, backend, params, part, x)
+        run = _bind(cell, backend, params, part, x.dtype)
         for start in range(part.start, part.stop, CHUNK):
             stop = min(start + CHUNK, part.stop)
-            piece.pre = cell.project(xp, params, x[start:stop, : part.batch, :])
+            piece.pre = projection.block(x[start:stop, : part.batch, :])
             run(piece, stop - start)
             y[start:stop, : part.batch, :] = xp.matrix_transpose(piece.states[0][1 : stop - start + 1, ...])
             for buffer in piece.states:
@@ -86,11 +89,14 @@ def backward(
     cell: Any, backend: Backend, record: Record, dy: Array | None, dstate: State
 ) -> tuple[Array, State, dict[str, Array]]:
     """Run a record backwards; return the gradients of x, of the initial state and of the parameters."""
-    xp, make, x, params = backend.xp, cell.State._make, record.x, record.params
-    H, dtype = cell.hidden_size, x.dtype
+    make, params, H, dtype = cell.State._make, record.params, cell.hidden_size, record.x.dtype
+    sums, projection = Sums(cell, backend, record), Projection(cell, backend, record)
     d: Any = None
-    for piece in reversed(record.pieces):
-        (start, stop, N), later = piece.segment, d
+    while record.pieces:
+        piece, later = record.pieces.pop(), d
+        start, stop, N = piece.segment
+        if piece.pre is None:
+            piece = _forward(cell, backend, params, projection, piece.segment, piece)
         alive = 0 if later is None else later[0].shape[1]
         d = make([backend.zeros((H, N), dtype) for _ in cell.State._fields])
         for k, given in enumerate(dstate or ()):
@@ -100,12 +106,26 @@ def backward(
             d[k][:, :alive] = carry
         given = None if dy is None else dy[start:stop, :N, :]
         _bind_backward(cell, backend, params, piece)(piece, d, given)
-    dx, grads = cell.finish(xp, params, Steps(cell, backend, record))
-    if record.rows is None:
-        dx = xp.reshape(dx, x.shape)
-    else:
-        dx = ragged.spread(backend, dx, x.shape, [piece.segment for piece in record.pieces])
-    return dx, make([total.T for total in d]), grads
+        sums.add(piece)
+        del piece
+    return sums.dx(), make([total.T for total in d]), sums.grads
+
+
+def _forward(
+    cell: Any, backend: Backend, params: Params, projection: Projection, part: Segment, before: Any
+) -> Piece:
+    """Run the steps of a part, and keep their buffers."""
+    pre, steps = projection.of(part), part.stop - part.start
+    piece = Piece(part, pre, *_buffers(cell, backend, steps, part.batch, pre.dtype))
+    _start(piece, before)
+    _bind(cell, backend, params, part, pre.dtype)(piece, steps)
+    return piece
+
+
+def _checkpoint(backend: Backend, piece: Piece) -> Piece:
+    """The state before a piece, alone."""
+    states = tuple(backend.xp.asarray(buffer[:1, ...], copy=True) for buffer in piece.states)
+    return Piece(piece.segment, None, None, states)
 
 
 class _Final:
@@ -148,12 +168,13 @@ def _start(piece: Piece, before: Any) -> None:
             buffer[0, ...] = 0.0 if before is None else before[k].T
 
 
-def _bind(cell: Any, backend: Backend, params: Params, part: Segment, x: Array) -> Callable[..., None]:
+def _bind(cell: Any, backend: Backend, params: Params, part: Segment, dtype: Any) -> Callable[..., None]:
     """Function ``run(piece, steps)``: the loop compiled where the backend can, else step by step."""
-    whole = _compiled(cell, backend, params, x.dtype, part.batch, backward=False)
+    whole = _compiled(cell, backend, params, dtype, part, backward=False)
     if whole is not None:
         return lambda piece, steps: whole(steps, piece, None, None)
-    step = cell.bind_forward(Workspace(backend, cell.hidden_size, part.batch, x.dtype), params)
+    count = part.stop - part.start
+    step = cell.bind_forward(Workspace(backend, cell.hidden_size, part.batch, dtype, count), params)
 
     def run(piece: Piece, steps: int) -> None:
         prev = piece.state(cell, 0)
@@ -169,10 +190,10 @@ def _bind_backward(cell: Any, backend: Backend, params: Params, piece: Piece) ->
     """Function ``run(piece, d, dy)``, likewise; it turns `d` into the gradient of the state at the start."""
     N, dtype = piece.segment.batch, piece.pre.dtype
     count = piece.segment.stop - piece.segment.start
-    whole = _compiled(cell, backend, params, dtype, N, backward=True)
+    whole = _compiled(cell, backend, params, dtype, piece.segment, backward=True)
     if whole is not None:
         return lambda piece, d, dy: whole(count, piece, d, dy)
-    step = cell.bind_backward(Workspace(backend, cell.hidden_size, N, dtype), params)
+    step = cell.bind_backward(Workspace(backend, cell.hidden_size, N, dtype, count), params)
 
     def run(piece: Piece, d: State, dy: Array | None) -> None:
         upstream = None if dy is None else backend.xp.matrix_transpose(dy)
@@ -188,13 +209,14 @@ def _bind_backward(cell: Any, backend: Backend, params: Params, piece: Piece) ->
 
 
 def _compiled(
-    cell: Any, backend: Backend, params: Params, dtype: Any, batch: int, *, backward: bool
+    cell: Any, backend: Backend, params: Params, dtype: Any, part: Segment, *, backward: bool
 ) -> Callable[..., None] | None:
     """The whole loop as one function of the backend, ``run(steps, piece, d, dy)``; None if it has none."""
     script = capture.script(cell, backend, backward) if backend.compiles_loops(dtype) else None
     if script is None:
         return None
-    recorder = capture.Recorder(backend, cell.hidden_size)
+    batch = part.batch
+    recorder = capture.Recorder(backend, cell.hidden_size, batch, part.stop - part.start)
     (cell.bind_backward if backward else cell.bind_forward)(recorder, params)
     scratch = [backend.empty((blocks * cell.hidden_size, batch), dtype) for blocks in script.scratch]
 
@@ -203,20 +225,3 @@ def _compiled(
         backend.run_loop(script, steps, cell.hidden_size, slabs, scratch, recorder.operands)
 
     return run
-
-
-def _project(cell: Any, backend: Backend, params: Params, rows: Array, pieces: list[Piece]) -> None:
-    """Project packed rows, short pieces together: a small product for each step would take longer."""
-    xp, parts = backend.xp, [piece.segment for piece in pieces]
-    blocks, first = list(ragged.blocks(xp, rows, parts)), 0
-    for group in ragged.groups(parts, COLUMNS):
-        members, at = pieces[first : first + len(group)], sum(part.size for part in parts[:first])
-        if len(group) == 1:
-            members[0].pre = cell.project(xp, params, blocks[first])
-        else:
-            together = rows[None, at : at + sum(part.size for part in group), :]
-            pre = cell.project(xp, params, together)[0, ...]
-            for piece, slab in zip(members, ragged.slabs(xp, pre, group), strict=True):
-                piece.pre = backend.empty(slab.shape, rows.dtype)
-                piece.pre[...] = slab
-        first += len(group)

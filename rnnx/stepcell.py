@@ -8,7 +8,7 @@ import numpy as np
 
 from rnnx import checks, scan
 from rnnx.backends import Backend
-from rnnx.basecell import BaseCell
+from rnnx.basecell import BaseCell, Tape
 from rnnx.gates import Gated
 from rnnx.ops import Functional, Ops, Pointwise, Workspace, input_gradients
 from rnnx.steps import Record, Steps
@@ -62,6 +62,30 @@ class StepCell(Gated, BaseCell):
         D, H, G = self.input_size, self.hidden_size, len(self.gates)
         return {"Wx": (D, G * H), "Wh": (H, G * H), "b": (G * H,)}
 
+    def forward(
+        self,
+        params: Params,
+        x: Array,
+        state: State = None,
+        *,
+        lengths: Any = None,
+        training: bool = True,
+        checkpoint_every: int | None = None,
+    ) -> tuple[Array, State, Tape | None]:
+        """As `BaseCell.forward`, with checkpoints.
+
+        Parameters
+        ----------
+        checkpoint_every : int, optional
+            K: the tape keeps only x and the states before every K-th step, and `backward` computes the steps
+            between them once more. The gradients are the same to the last bit; beside x and y, memory grows
+            with K + T/K instead of T. T. Chen, B. Xu, C. Zhang and C. Guestrin, "Training deep nets with
+            sublinear memory cost" (2016), arXiv:1604.06174.
+        """
+        where = f"{type(self).__name__}.forward"
+        every = None if checkpoint_every is None else checks.size(where, "checkpoint_every", checkpoint_every)
+        return self._forward(params, x, state, lengths, training, checkpoint_every=every)
+
     @abstractmethod
     def bind_forward(self, ops: Ops, params: Params) -> Callable[[Array, State, State, Array], State]:
         """Return ``step(pre, prev, next, saved) -> next``.
@@ -81,13 +105,25 @@ class StepCell(Gated, BaseCell):
         """
 
     def project(self, xp: Namespace, params: Params, x: Array) -> Array:
-        """Part of the pre-activations that does not depend on the state: x (T, N, D) to a new (T, G*H, N)."""
-        pre = xp.matmul(xp.matrix_transpose(params["Wx"]), xp.matrix_transpose(x))
-        pre += params["b"][:, None]
-        return pre
+        """Part of the pre-activations that does not depend on the state: rows (K, D) to new rows (K, G*H)."""
+        return x @ params["Wx"] + params["b"]
+
+    def bind_projection(self, ops: Workspace, params: Params) -> Callable[[Array], Array]:
+        """Return ``project(x)``, the same for x (T, N, D), features first: a new (T, G*H, N).
+
+        The bias is one more row of the weights, and its input is 1: no pass of its own adds it.
+        """
+        xp, device = ops.backend.xp, ops.backend.device
+        WT = ops.operand(xp.concat([params["Wx"], params["b"][None, :]], axis=0).T)
+
+        def project(x: Array) -> Array:
+            ones = xp.ones((x.shape[0], 1, x.shape[1]), dtype=x.dtype, device=device)
+            return xp.matmul(WT, xp.concat([xp.matrix_transpose(x), ones], axis=1))
+
+        return project
 
     def finish(self, xp: Namespace, params: Params, steps: Steps) -> tuple[Array, dict[str, Array]]:
-        """Gradients of x, as rows (T*N, D), and of the parameters, from those of all steps."""
+        """Gradients of x, as rows (K, D), and of the parameters, as sums over K columns of steps."""
         dx, dWx, db = input_gradients(xp, params, steps.x, steps.d)
         return dx, {"Wx": dWx, "Wh": steps.before("h") @ steps.d.T, "b": db}
 
@@ -99,9 +135,11 @@ class StepCell(Gated, BaseCell):
         state: State,
         lengths: np.ndarray | None,
         training: bool,
+        checkpoint_every: int | None = None,
     ) -> tuple[Array, State, Record | None]:
-        forward = scan.forward_with_record if training else scan.forward_in_chunks
-        return forward(self, backend, params, x, state, lengths)
+        if not training:
+            return scan.forward_in_chunks(self, backend, params, x, state, lengths)
+        return scan.forward_with_record(self, backend, params, x, state, lengths, checkpoint_every)
 
     def run_backward(
         self, backend: Backend, record: Any, dy: Array | None, dstate: State
@@ -109,7 +147,7 @@ class StepCell(Gated, BaseCell):
         return scan.backward(self, backend, record, dy, dstate)
 
     def run_step(self, backend: Backend, params: Params, x: Array, state: State) -> tuple[Array, State]:
-        pre = self.project(backend.xp, params, x[None, ...])[0, ...]
+        pre = self.project(backend.xp, params, x).T
         step, nothing = self.bind_forward(Functional(backend), params), [None] * len(self.State._fields)
         after = step(pre, self.State(*(s.T for s in state)), self.State(*nothing), None)
         after = self.State(*(s.T for s in after))

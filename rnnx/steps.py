@@ -1,6 +1,6 @@
-"""What a time loop leaves for the backward pass, and all its steps side by side as matrices."""
+"""What a time loop leaves for the backward pass, and the sums over its steps, as products of matrices."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,10 +11,16 @@ from rnnx.ops import steps_last
 from rnnx.ragged import Segment
 from rnnx.typing import Array, Params, State
 
+GROUP = 1024
+"""Steps times sequences that are summed over in one product: more take memory, fewer take time."""
+
 
 @dataclass
 class Piece:
-    """Buffers of one segment; the backward pass overwrites `pre` and `saved`."""
+    """Buffers of some steps; the backward pass overwrites `pre` and `saved`.
+
+    Of a checkpoint, there is only the state before the first step, as the only row of `states`.
+    """
 
     segment: Segment
     pre: Array
@@ -30,68 +36,144 @@ class Piece:
 class Record:
     """What the backward pass needs of the forward pass.
 
-    Of a ragged batch, `rows` are those of x that exist, piece after piece.
+    Attributes
+    ----------
+    params : mapping of str to array
+    x : (T, N, D) array
+    parts : list of Segment
+        Of the whole batch.
+    pieces : list of Piece
+        One for each part, or, with checkpoints, for a part of a part.
+    rows : (K, D) array or None
+        Of a ragged batch, the rows of x that exist, part after part.
     """
 
     params: Params
     x: Array
+    parts: list[Segment]
     pieces: list[Piece]
     rows: Array | None = None
 
 
 class Steps:
-    """All steps of all sequences side by side, as matrices that are made when asked for.
+    """Some steps of all their sequences side by side, as matrices that are made when asked for.
 
     Attributes
     ----------
-    x : (T*N, D) array
+    x : (K, D) array
         Inputs, as rows.
-    d : (G*H, T*N) array
+    d : (G*H, K) array
         Gradients of the pre-activations.
-    saved : (S*H, T*N) array
+    saved : (S*H, K) array
         What the steps saved, or what the backward step left there.
     """
 
-    def __init__(self, cell: Any, backend: Backend, record: Record) -> None:
+    def __init__(
+        self, cell: Any, backend: Backend, x: Array, group: list[Segment], pieces: list[Piece]
+    ) -> None:
+        self.x = x
+        self._group = group
         self._fields = cell.State._fields
         self._backend = backend
-        self._record = record
-        self._pieces = record.pieces
-
-    @cached_property
-    def x(self) -> Array:
-        if self._record.rows is not None:
-            return self._record.rows
-        T, N, D = self._record.x.shape
-        return self._backend.xp.reshape(self._record.x, (T * N, D))
+        self._slices = [list(_inside(part, pieces)) for part in group]
 
     @cached_property
     def d(self) -> Array:
-        joined = self._columns([piece.pre for piece in self._pieces])
-        for piece in self._pieces:
-            piece.pre = None
-        return joined
+        return self._columns([[piece.pre[i:j, ...] for piece, i, j in part] for part in self._slices])
 
     @cached_property
     def saved(self) -> Array:
-        return self._columns([piece.saved for piece in self._pieces])
+        return self._columns([[piece.saved[i:j, ...] for piece, i, j in part] for part in self._slices])
 
     def before(self, field: str) -> Array:
-        """State of that name before every step, (H, T*N)."""
-        k = self._fields.index(field)
-        return self._columns([piece.states[k][:-1, ...] for piece in self._pieces])
+        """State of that name before every step, (H, K)."""
+        return self._states(field, 0)
 
     def after(self, field: str) -> Array:
-        """State of that name after every step, (H, T*N)."""
-        k = self._fields.index(field)
-        return self._columns([piece.states[k][1:, ...] for piece in self._pieces])
+        """State of that name after every step, (H, K)."""
+        return self._states(field, 1)
 
-    def _columns(self, slabs: Sequence[Array]) -> Array:
-        """Slabs (T, R, N) side by side as (R, T*N)."""
+    def _states(self, field: str, shift: int) -> Array:
+        k = self._fields.index(field)
+        return self._columns(
+            [[piece.states[k][i + shift : j + shift, ...] for piece, i, j in part] for part in self._slices]
+        )
+
+    def _columns(self, parts: list[list[Array]]) -> Array:
+        """Slabs (T, R, N) of each part, one after the other, side by side as (R, K).
+
+        The layout does not depend on how a part is cut, so that neither do the last bits of a product.
+        """
+        xp = self._backend.xp
+        slabs = [slabs[0] if len(slabs) == 1 else xp.concat(slabs, axis=0) for slabs in parts]
         if len(slabs) == 1:
-            return steps_last(self._backend.xp, slabs[0])
+            return steps_last(xp, slabs[0])
         joined = self._backend.empty((slabs[0].shape[1], self.x.shape[0]), slabs[0].dtype)
-        parts = [piece.segment for piece in self._pieces]
-        for part, slab in zip(ragged.slabs(self._backend.xp, joined, parts), slabs, strict=True):
+        for part, slab in zip(ragged.slabs(xp, joined, self._group), slabs, strict=True):
             part[...] = slab
         return joined
+
+
+class Sums:
+    """Gradients of x and of the parameters, formed group by group while the time loop goes back.
+
+    The groups depend on the batch alone, not on its pieces: with checkpoints or without, the same products
+    are added in the same order.
+    """
+
+    def __init__(self, cell: Any, backend: Backend, record: Record) -> None:
+        self._cell, self._backend, self._record = cell, backend, record
+        self._groups = ragged.spans(record.parts, GROUP)
+        self._pieces: list[Piece] = []
+        self._behind = sum(part.size for part in record.parts)
+        self._rows: Array = None
+        self.grads: dict[str, Array] = {}
+
+    def add(self, piece: Piece) -> None:
+        """Take the steps before those taken last; the piece may go once all its groups are formed."""
+        self._pieces.insert(0, piece)
+        while self._groups and self._groups[-1][0].start >= piece.segment.start:
+            group = self._groups.pop()
+            self._form(group)
+            self._pieces = [each for each in self._pieces if each.segment.start < group[0].start]
+
+    def dx(self) -> Array:
+        """Gradient of x, once all pieces were added."""
+        x = self._record.x
+        if self._record.rows is None:
+            return self._backend.xp.reshape(self._rows, x.shape)
+        return ragged.spread(self._backend, self._rows, x.shape, self._record.parts)
+
+    def _form(self, group: list[Segment]) -> None:
+        count = sum(part.size for part in group)
+        first, last = self._behind - count, self._behind
+        steps = Steps(self._cell, self._backend, self._inputs(group, first, last), group, self._pieces)
+        dx, grads = self._cell.finish(self._backend.xp, self._record.params, steps)
+        if not self.grads:
+            self.grads = grads
+            if first:
+                self._rows = self._backend.empty((last, dx.shape[1]), dx.dtype)
+            else:
+                self._rows = dx
+        else:
+            for name, value in grads.items():
+                self.grads[name] += value
+        if self._rows is not dx:
+            self._rows[first:last, :] = dx
+        self._behind = first
+
+    def _inputs(self, group: list[Segment], first: int, last: int) -> Array:
+        """Rows of x of a group."""
+        if self._record.rows is not None:
+            return self._record.rows[first:last, :]
+        ((start, stop, _),) = group
+        x = self._record.x[start:stop, ...]
+        return self._backend.xp.reshape(x, (last - first, x.shape[2]))
+
+
+def _inside(part: Segment, pieces: list[Piece]) -> Iterator[tuple[Piece, int, int]]:
+    """Pieces that have steps of a part, with the rows of these."""
+    for piece in pieces:
+        start, stop = max(part.start, piece.segment.start), min(part.stop, piece.segment.stop)
+        if start < stop or part.start == part.stop:
+            yield piece, start - piece.segment.start, stop - piece.segment.start

@@ -235,11 +235,11 @@ def _bind_forward(
 ) -> Callable[[int, Array, Array, Array, Array, Array, Array], None]:
     """Return ``step(s, operand, gates, c, after, c_next, tanh_c)``: all but `operand` and `c` are filled."""
     H, N, peepholes = cell.hidden_size, plane.batch, cell.peephole_columns(params)
-    WT = backend.operand(weights.T)
+    WT = backend.operand(weights.T, plane.blocks * N, plane.diagonals)
 
     @lru_cache(maxsize=1)
     def bound(blocks: int) -> tuple[Callable[..., Array], Kernel]:
-        ops = Workspace(backend, H, blocks * N, weights.dtype)
+        ops = Workspace(backend, H, blocks * N, weights.dtype, 1)
         return ops.matmul(4 * H), ops.kernel(cell.bodies[0])
 
     def step(
@@ -262,11 +262,11 @@ def _bind_backward(
 ) -> Callable[[int, Array, Array, Array], None]:
     """Return ``step(s, dh, dc, before)``: `dc` becomes that of one step before, `before` gets what h gave."""
     H, N, peepholes = cell.hidden_size, plane.batch, cell.peephole_columns(record.params)
-    recurrent = backend.operand(record.weights[: 2 * H, :])
+    recurrent = backend.operand(record.weights[: 2 * H, :], plane.blocks * N, plane.diagonals)
 
     @lru_cache(maxsize=1)
     def bound(blocks: int) -> tuple[Callable[..., Array], Kernel, Array]:
-        ops = Workspace(backend, H, blocks * N, recurrent.dtype)
+        ops = Workspace(backend, H, blocks * N, recurrent.dtype, 1)
         return ops.matmul(2 * H), ops.kernel(cell.bodies[1]), ops.empty(2 * H)
 
     def step(s: int, dh: Array, dc: Array, before: Array) -> None:

@@ -25,6 +25,7 @@ FLOORS = (
     {"states"},
     {"checks", "init", "ops", "ragged"},
     {"gates", "parameters", "steps"},
+    {"projection"},
     {"scan"},
     {"basecell", "wavefront"},
     {"stepcell"},

@@ -45,8 +45,8 @@ def gru_after_forward(r, z, n, u, ur, uz, bn, h):
 @pointwise
 def gru_after_backward(r, z, n, u, dh, h):
     dn, dz = candidate_gradients(n, z, dh, h)
-    dr = dn * u * (r * (1.0 - r))
-    return dr, dz, dn, dn * r, dh * z, dr, dz
+    dr, du = dn * u * (r * (1.0 - r)), dn * r
+    return dr, dz, dn, du, dh * z, dr, dz, du
 
 
 @pointwise
@@ -99,7 +99,7 @@ class GRU(StepCell):
 
     @property
     def saved_blocks(self) -> int:
-        return 3 if self.reset_after else 1  # u of every gate; r h[t-1]
+        return 1  # u of n, or r h[t-1]
 
     @property
     def bodies(self) -> tuple[Pointwise, ...]:
@@ -124,13 +124,14 @@ class GRU(StepCell):
     def _forward_after(
         self, ops: Ops, params: Params
     ) -> Callable[[Array, GRUState, GRUState, Array], GRUState]:
+        H = self.hidden_size
         WhT, bn = ops.operand(params["Wh"].T), ops.operand(params["bn"][:, None])
-        product, gate = ops.matmul(3 * self.hidden_size), ops.kernel(gru_after_forward)
+        product, memory, gate = ops.matmul(3 * H), ops.empty(3 * H), ops.kernel(gru_after_forward)
 
         def step(pre: Array, prev: GRUState, after: GRUState, saved: Array) -> GRUState:
             r, z, n = self.blocks(pre)
-            ur, uz, u = self.blocks(product(WhT, prev.h, saved))
-            *_, h = gate(r, z, n, u, ur, uz, bn, prev.h, out=(r, z, n, u, after.h))
+            ur, uz, un = self.blocks(product(WhT, prev.h, memory))
+            *_, h = gate(r, z, n, un, ur, uz, bn, prev.h, out=(r, z, n, saved, after.h))
             return GRUState(h)
 
         return step
@@ -138,14 +139,15 @@ class GRU(StepCell):
     def _backward_after(
         self, ops: Workspace, params: Params
     ) -> Callable[[Array, Array, GRUState, GRUState, GRUState], None]:
-        Wh = ops.operand(params["Wh"])
-        recur, gate = ops.matmul_add(self.hidden_size), ops.kernel(gru_after_backward)
+        H = self.hidden_size
+        Wh, memory = ops.operand(params["Wh"]), ops.empty(3 * H)
+        recur, gate = ops.matmul_add(H), ops.kernel(gru_after_backward)
+        dur, duz, dun = self.blocks(memory)
 
         def step(pre: Array, saved: Array, prev: GRUState, after: GRUState, d: GRUState) -> None:
             r, z, n = self.blocks(pre)
-            dur, duz, u = self.blocks(saved)
-            gate(r, z, n, u, d.h, prev.h, out=(r, z, n, u, d.h, dur, duz))
-            recur(Wh, saved, d.h)
+            gate(r, z, n, saved, d.h, prev.h, out=(r, z, n, saved, d.h, dur, duz, dun))
+            recur(Wh, memory, d.h)
 
         return step
 
@@ -196,10 +198,11 @@ class GRU(StepCell):
     def finish(self, xp: Namespace, params: Params, steps: Steps) -> tuple[Array, dict[str, Array]]:
         d, h, saved = steps.d, steps.before("h"), steps.saved
         dx, dWx, db = input_gradients(xp, params, steps.x, d)
-        grads = {"Wx": dWx, "b": db}
+        grads, n = {"Wx": dWx, "b": db}, self.rows[2]
         if self.reset_after:
-            grads["Wh"] = h @ saved.T
-            grads["bn"] = xp.sum(saved[self.rows[2], :], axis=1)
+            d[n, :] = saved  # from here on the gradients of u, which are those of pre but for n
+            grads["Wh"] = h @ d.T
+            grads["bn"] = xp.sum(saved, axis=1)
         else:
             left = {"r": h, "z": h, "n": saved}
             rows = dict(zip(self.gates, self.rows, strict=True))

@@ -38,9 +38,11 @@ class Slab:
 class Recorder:
     """Operations as those of `rnnx.ops.Workspace`, that write a script."""
 
-    def __init__(self, backend: Backend, hidden: int) -> None:
+    def __init__(self, backend: Backend, hidden: int, batch: int, steps: int) -> None:
         self.backend = backend
         self.hidden = hidden
+        self.batch = batch
+        self.steps = steps
         self.operands: list[Array] = []
         self.scratch: list[int] = []
         self.calls: list[Product | Body] = []
@@ -54,7 +56,7 @@ class Recorder:
         return kernel
 
     def operand(self, a: Array) -> Array:
-        self.operands.append(self.backend.operand(a))
+        self.operands.append(self.backend.operand(a, self.batch, self.steps))
         return self.operands[-1]
 
     def matmul(self, rows: int) -> Callable[[Array, Any, Any], Any]:
@@ -95,7 +97,7 @@ class Recorder:
 @lru_cache(maxsize=256)
 def script(cell: Any, backend: Backend, backward: bool) -> Script | None:
     """Script of a cell's step in either pass; None if the step cannot be captured."""
-    recorder = Recorder(backend, cell.hidden_size)
+    recorder = Recorder(backend, cell.hidden_size, 1, 1)
     params = {name: backend.zeros(shape, "float32") for name, shape in cell.param_shapes.items()}
     pre, saved, prev, after = _slabs(cell)
     try:

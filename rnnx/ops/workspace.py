@@ -21,13 +21,16 @@ class Workspace:
         H and N; pointwise bodies run on (H, N).
     dtype : dtype
         The namespace's own object.
+    steps : int
+        How often a step is run.
     """
 
-    def __init__(self, backend: Backend, hidden: int, batch: int, dtype: object) -> None:
+    def __init__(self, backend: Backend, hidden: int, batch: int, dtype: object, steps: int) -> None:
         self.backend = backend
         self.hidden = hidden
         self.batch = batch
         self.dtype = dtype
+        self.steps = steps
 
     def kernel(self, body: Pointwise) -> Kernel:
         """``kernel(*inputs, out=outputs)``; output k may be given the memory of input k."""
@@ -35,7 +38,7 @@ class Workspace:
 
     def operand(self, a: Array) -> Array:
         """A matrix that every step multiplies by, in a layout that needs no copy per step."""
-        return self.backend.operand(a)
+        return self.backend.operand(a, self.batch, self.steps)
 
     def matmul(self, rows: int) -> Callable[[Array, Array, Array], Array]:
         """``out = a @ b`` for a result of shape (rows, N)."""

@@ -151,7 +151,7 @@ def test_a_step_that_cannot_be_captured_runs_step_by_step(backend, rng):
 def test_without_the_blas_of_numpy_s_wheels_it_runs_step_by_step(backend, rng, monkeypatch):
     case = make_case(rnnx.LSTM(3, 4), rng).on(backend, "float32")
     expected = rnnx.LSTM(3, 4).forward(case.params, case.x, case.state)[0]
-    monkeypatch.setattr("rnnx.backends.host_blas.gemm_address", lambda dtype: None)
+    monkeypatch.setattr("rnnx.backends.host_blas.addresses", lambda dtype: None)
     assert not backend.compiles_loops(np.dtype("float32"))
     assert "step by step" in backend.details()["time loops"]
     found = rnnx.LSTM(3, 4).forward(case.params, case.x, case.state)[0]

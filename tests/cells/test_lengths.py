@@ -110,7 +110,7 @@ def test_pieces_that_are_projected_alone_or_together_give_the_same(columns, cell
         return {"y": y, "dx": dx} | grads
 
     expected = results()
-    monkeypatch.setattr(scan, "COLUMNS", columns)
+    monkeypatch.setattr(projection, "COLUMNS", columns)
     for name, value in results().items():
         close(backend.to_numpy(value), backend.to_numpy(expected[name]), name)
 
