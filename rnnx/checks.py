@@ -107,19 +107,43 @@ def parameters(where: str, backend: Backend, params: Params, shapes: Mapping[str
     return common
 
 
+def _fits(
+    cell: Any, backend: Backend, params: Params, x: Array, expected: tuple[int | str, ...], state: State
+) -> bool:
+    """Whether arrays fit as in nearly all calls, at little cost: if not, `call` finds out what is wrong."""
+    shapes, sizes = cell.known_shapes, cell.state_sizes
+    if type(params) is not dict or params.keys() != shapes.keys() or not backend.holds(x):
+        return False
+    if x.ndim != len(expected) or x.shape[-1] != expected[-1] or not _is_floating(backend.xp, x.dtype):
+        return False
+    given = [(params[name], size) for name, size in shapes.items()]
+    if state is not None:
+        if type(state) is not type(sizes) or any(map(states.is_node, sizes)):
+            return False
+        batch = x.shape[-2]
+        given += [(value, (batch, size)) for value, size in zip(state, sizes, strict=True)]
+    for value, size in given:
+        if not backend.holds(value) or value.shape != size or value.dtype != x.dtype:
+            return False
+    return True
+
+
 def call(
     cell: Any, method: str, params: Params, x: Array, expected: tuple[int | str, ...], state: State
 ) -> Backend:
     """What is passed to `forward` or `step` fits together; return the backend that it lives on."""
+    backend = backends.get_backend()
+    if _fits(cell, backend, params, x, expected, state):
+        return backend
     where = f"{type(cell).__name__}.{method}"
     given = {} if state is None else states.checked(where, "state", cell.state_sizes, state)
-    backend, parts = backends.get_backend(), [value for value, _ in given.values()]
+    parts = [value for value, _ in given.values()]
     whole: Any = params
     # Names take a while to make, and only an error shows them.
     if not isinstance(whole, Mapping) or not all(map(backend.holds, [*params.values(), x, *parts])):
         arrays = named(where, params) | {"x": x} | dict(zip(given, parts, strict=True))
         backend = backends.of(arrays, where)
-    common = parameters(where, backend, params, cell.param_shapes)
+    common = parameters(where, backend, params, cell.known_shapes)
     hint = ""
     if len(x.shape) == len(expected) - 1:
         hint = f"For one step use {type(cell).__name__}.step."

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from functools import cached_property
 
 from rnnx import init as initialisers
 from rnnx.init import MemoryBias
@@ -20,6 +21,11 @@ class Parametrised(ABC):
     @abstractmethod
     def param_shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of every parameter by name."""
+
+    @cached_property
+    def known_shapes(self) -> dict[str, tuple[int, ...]]:
+        """`param_shapes`, made once."""
+        return self.param_shapes
 
     @property
     def init_bound(self) -> float:

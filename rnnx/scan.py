@@ -49,13 +49,12 @@ def forward_with_record(
     for part in runs:
         piece = _forward(cell, backend, params, projection, part, before)
         if y is not None:
-            outputs = backend.xp.matrix_transpose(piece.states[0][1:, ...])
-            y[part.start : part.stop, : part.batch, :] = outputs
+            y[part.start : part.stop, : part.batch, :] = piece.states[0][1:, ...].mT
         final.take(part, piece.state(cell, part.stop - part.start))
         before = piece
         record.pieces.append(piece if checkpoint_every is None else _checkpoint(backend, piece))
     if y is None:
-        y = backend.freeze(backend.xp.matrix_transpose(piece.states[0][1:, ...]))
+        y = backend.freeze(piece.states[0][1:, ...].mT)
     return y, final.state, record
 
 
@@ -73,15 +72,18 @@ def forward_in_chunks(
         piece = Piece(part, None, *_buffers(cell, backend, rows, part.batch, x.dtype))
         _start(piece, previous)
         run = _bind(cell, backend, params, part, x.dtype)
+        start = stop = part.start
         for start in range(part.start, part.stop, CHUNK):
             stop = min(start + CHUNK, part.stop)
             piece.pre = projection.block(x[start:stop, : part.batch, :])
             run(piece, stop - start)
-            y[start:stop, : part.batch, :] = xp.matrix_transpose(piece.states[0][1 : stop - start + 1, ...])
-            for buffer in piece.states:
-                buffer[0, ...] = buffer[stop - start, ...]
-        final.take(part, piece.state(cell, 0))
-        previous = Piece(part, None, None, tuple(buffer[:1, ...] for buffer in piece.states))
+            y[start:stop, : part.batch, :] = piece.states[0][1 : stop - start + 1, ...].mT
+            if stop < part.stop:
+                for buffer in piece.states:
+                    buffer[0, ...] = buffer[stop - start, ...]
+        count = stop - start
+        final.take(part, piece.state(cell, count))
+        previous = Piece(part, None, None, tuple(buffer[count : count + 1, ...] for buffer in piece.states))
     return y, final.state, None
 
 
@@ -133,16 +135,16 @@ class _Final:
 
     def __init__(self, cell: Any, backend: Backend, x: Array, parts: list[Segment]) -> None:
         self._xp, self._whole = backend.xp, len(parts) == 1
-        self._alive = dict(zip(parts, [part.batch for part in parts[1:]] + [0], strict=True))
-        self.state = cell.State(*(None for _ in cell.State._fields))
+        self.state: State = None
         if not self._whole:
+            self._alive = dict(zip(parts, [part.batch for part in parts[1:]] + [0], strict=True))
             shape = (x.shape[1], cell.hidden_size)
             self.state = cell.State(*(backend.empty(shape, x.dtype) for _ in cell.State._fields))
 
     def take(self, part: Segment, state: State) -> None:
         """Keep the state (H, N) after a segment of the sequences that end there."""
         if self._whole:
-            self.state = type(state)(*(self._xp.asarray(value.T, copy=True) for value in state))
+            self.state = state._make([self._xp.asarray(value.T, copy=True) for value in state])
             return
         alive = self._alive[part]
         for total, value in zip(self.state, state, strict=True):
@@ -154,7 +156,7 @@ def _buffers(
 ) -> tuple[Array, tuple[Array, ...]]:
     """Memory of what the steps save, and of the states."""
     H = cell.hidden_size
-    states = tuple(backend.empty((steps + 1, H, batch), dtype) for _ in cell.State._fields)
+    states = tuple([backend.empty((steps + 1, H, batch), dtype) for _ in cell.State._fields])
     return backend.empty((steps, cell.saved_blocks * H, batch), dtype), states
 
 
@@ -196,7 +198,7 @@ def _bind_backward(cell: Any, backend: Backend, params: Params, piece: Piece) ->
     step = cell.bind_backward(Workspace(backend, cell.hidden_size, N, dtype, count), params)
 
     def run(piece: Piece, d: State, dy: Array | None) -> None:
-        upstream = None if dy is None else backend.xp.matrix_transpose(dy)
+        upstream = None if dy is None else dy.mT
         after, dh = piece.state(cell, count), d[0]
         for t in reversed(range(count)):
             prev = piece.state(cell, t)

@@ -113,12 +113,15 @@ class StepCell(Gated, BaseCell):
 
         The bias is one more row of the weights, and its input is 1: no pass of its own adds it.
         """
-        xp, device = ops.backend.xp, ops.backend.device
+        backend, D = ops.backend, self.input_size
+        xp = backend.xp
         WT = ops.operand(xp.concat([params["Wx"], params["b"][None, :]], axis=0).T)
 
         def project(x: Array) -> Array:
-            ones = xp.ones((x.shape[0], 1, x.shape[1]), dtype=x.dtype, device=device)
-            return xp.matmul(WT, xp.concat([xp.matrix_transpose(x), ones], axis=1))
+            columns = backend.empty((x.shape[0], D + 1, x.shape[1]), x.dtype)
+            columns[:, :D, :] = x.mT
+            columns[:, D, :] = 1.0
+            return xp.matmul(WT, columns)
 
         return project
 

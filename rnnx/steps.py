@@ -76,10 +76,7 @@ class Steps:
         self._fields = cell.State._fields
         self._backend = backend
         self._slices = [list(_inside(part, pieces)) for part in group]
-
-    @cached_property
-    def d(self) -> Array:
-        return self._columns([[piece.pre[i:j, ...] for piece, i, j in part] for part in self._slices])
+        self.d = self._columns([[piece.pre[i:j, ...] for piece, i, j in part] for part in self._slices])
 
     @cached_property
     def saved(self) -> Array:

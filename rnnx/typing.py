@@ -78,6 +78,9 @@ class Script(NamedTuple):
     calls: tuple[Product | Body, ...]
     scratch: tuple[int, ...]
 
+    def __hash__(self) -> int:
+        return hash(self.name)
+
 
 class SequenceCell(Protocol):
     """What everything that maps a sequence of vectors to another has: cells, and what is made of them."""
