@@ -1,12 +1,13 @@
 """NumPy on the CPU: the default backend."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import array_api_compat.numpy as xp
 import numpy as np
 
-from rnnx.backends import memory, printing
+from rnnx.backends import host_pool, memory, printing
 from rnnx.backends.base import Backend, Product
 from rnnx.errors import BackendError
 from rnnx.typing import Array, Kernel, Program
@@ -27,7 +28,10 @@ class NumpyBackend(Backend):
         return np.asarray(values, dtype=self.dtype(dtype))
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
-        return np.empty(shape, self.dtype(dtype))
+        found, count = np.dtype(self.dtype(dtype)), math.prod(shape)
+        if count * found.itemsize < host_pool.LEAST:
+            return np.empty(shape, found)
+        return host_pool.pool.empty(shape, found, count)
 
     def zeros(self, shape: tuple[int, ...], dtype: Any) -> Array:
         return np.zeros(shape, self.dtype(dtype))

@@ -35,7 +35,8 @@ class Projection:
             if part.batch == 1:
                 return self._of_one(record.x[:, 0, :], part.start, part.stop)
             return self.block(record.x[part.start : part.stop, ...])
-        whole, first = next(each for each in self._places if each[0].start <= part.start < each[0].stop)
+        whole = record.whole(part)
+        first = self._first_rows[whole]
         group = next(group for group in self._groups if whole in group)
         start, stop = part.start - whole.start, part.stop - whole.start
         if len(group) > 1:
@@ -63,10 +64,10 @@ class Projection:
         return cell.bind_projection(ops, params)
 
     @cached_property
-    def _places(self) -> list[tuple[Segment, int]]:
+    def _first_rows(self) -> dict[Segment, int]:
         """Segments of a ragged batch, each with its first packed row."""
         ends = accumulate((part.size for part in self._record.parts), initial=0)
-        return list(zip(self._record.parts, ends, strict=False))
+        return dict(zip(self._record.parts, ends, strict=False))
 
     @cached_property
     def _groups(self) -> list[list[Segment]]:
@@ -75,7 +76,7 @@ class Projection:
     def _slabs(self, group: list[Segment]) -> dict[Segment, Array]:
         """Pre-activations of short segments together: a small product for each step would take longer."""
         if group[0] not in self._together:
-            first = dict(self._places)[group[0]]
+            first = self._first_rows[group[0]]
             rows = self._record.rows[first : first + sum(part.size for part in group), :]
             columns = self._project(rows[None, ...])[0, ...]
             slabs = ragged.slabs(self._backend.xp, columns, group)

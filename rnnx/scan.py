@@ -47,7 +47,7 @@ def forward_with_record(
         y = make((T, N, cell.output_size), x.dtype)
     before = state
     for part in runs:
-        piece = _forward(cell, backend, params, projection, part, before)
+        piece = _forward(cell, backend, record, projection, part, before)
         if y is not None:
             y[part.start : part.stop, : part.batch, :] = piece.states[0][1:, ...].mT
         final.take(part, piece.state(cell, part.stop - part.start))
@@ -65,13 +65,14 @@ def forward_in_chunks(
     xp, (T, N, _) = backend.xp, x.shape
     parts = ragged.segments(T, N, lengths)
     final, previous = _Final(cell, backend, x, parts), state
-    projection = Projection(cell, backend, Record(params, x, parts, []))
+    record = Record(params, x, parts, [])
+    projection = Projection(cell, backend, record)
     y = (backend.empty if lengths is None else backend.zeros)((T, N, cell.output_size), x.dtype)
     for part in parts:
         rows = min(part.stop - part.start, CHUNK)
         piece = Piece(part, None, *_buffers(cell, backend, rows, part.batch, x.dtype))
         _start(piece, previous)
-        run = _bind(cell, backend, params, part, x.dtype)
+        run = _bind(cell, backend, record, part)
         start = stop = part.start
         for start in range(part.start, part.stop, CHUNK):
             stop = min(start + CHUNK, part.stop)
@@ -98,7 +99,7 @@ def backward(
         piece, later = record.pieces.pop(), d
         start, stop, N = piece.segment
         if piece.pre is None:
-            piece = _forward(cell, backend, params, projection, piece.segment, piece)
+            piece = _forward(cell, backend, record, projection, piece.segment, piece)
         alive = 0 if later is None else later[0].shape[1]
         d = make([backend.zeros((H, N), dtype) for _ in cell.State._fields])
         for k, given in enumerate(dstate or ()):
@@ -107,20 +108,20 @@ def backward(
         for k, carry in enumerate(later or ()):
             d[k][:, :alive] = carry
         given = None if dy is None else dy[start:stop, :N, :]
-        _bind_backward(cell, backend, params, piece)(piece, d, given)
+        _bind_backward(cell, backend, record, piece)(piece, d, given)
         sums.add(piece)
         del piece
     return sums.dx(), make([total.T for total in d]), sums.grads
 
 
 def _forward(
-    cell: Any, backend: Backend, params: Params, projection: Projection, part: Segment, before: Any
+    cell: Any, backend: Backend, record: Record, projection: Projection, part: Segment, before: Any
 ) -> Piece:
     """Run the steps of a part, and keep their buffers."""
     pre, steps = projection.of(part), part.stop - part.start
     piece = Piece(part, pre, *_buffers(cell, backend, steps, part.batch, pre.dtype))
     _start(piece, before)
-    _bind(cell, backend, params, part, pre.dtype)(piece, steps)
+    _bind(cell, backend, record, part)(piece, steps)
     return piece
 
 
@@ -170,13 +171,13 @@ def _start(piece: Piece, before: Any) -> None:
             buffer[0, ...] = 0.0 if before is None else before[k].T
 
 
-def _bind(cell: Any, backend: Backend, params: Params, part: Segment, dtype: Any) -> Callable[..., None]:
+def _bind(cell: Any, backend: Backend, record: Record, part: Segment) -> Callable[..., None]:
     """Function ``run(piece, steps)``: the loop compiled where the backend can, else step by step."""
-    whole = _compiled(cell, backend, params, dtype, part, backward=False)
+    ops = _workspace(cell, backend, record, part)
+    whole = _compiled(cell, ops, record.params, backward=False)
     if whole is not None:
         return lambda piece, steps: whole(steps, piece, None, None)
-    count = part.stop - part.start
-    step = cell.bind_forward(Workspace(backend, cell.hidden_size, part.batch, dtype, count), params)
+    step = cell.bind_forward(ops, record.params)
 
     def run(piece: Piece, steps: int) -> None:
         prev = piece.state(cell, 0)
@@ -188,14 +189,14 @@ def _bind(cell: Any, backend: Backend, params: Params, part: Segment, dtype: Any
     return run
 
 
-def _bind_backward(cell: Any, backend: Backend, params: Params, piece: Piece) -> Callable[..., None]:
+def _bind_backward(cell: Any, backend: Backend, record: Record, piece: Piece) -> Callable[..., None]:
     """Function ``run(piece, d, dy)``, likewise; it turns `d` into the gradient of the state at the start."""
-    N, dtype = piece.segment.batch, piece.pre.dtype
     count = piece.segment.stop - piece.segment.start
-    whole = _compiled(cell, backend, params, dtype, piece.segment, backward=True)
+    ops = _workspace(cell, backend, record, piece.segment)
+    whole = _compiled(cell, ops, record.params, backward=True)
     if whole is not None:
         return lambda piece, d, dy: whole(count, piece, d, dy)
-    step = cell.bind_backward(Workspace(backend, cell.hidden_size, N, dtype, count), params)
+    step = cell.bind_backward(ops, record.params)
 
     def run(piece: Piece, d: State, dy: Array | None) -> None:
         upstream = None if dy is None else dy.mT
@@ -210,20 +211,24 @@ def _bind_backward(cell: Any, backend: Backend, params: Params, piece: Piece) ->
     return run
 
 
-def _compiled(
-    cell: Any, backend: Backend, params: Params, dtype: Any, part: Segment, *, backward: bool
-) -> Callable[..., None] | None:
+def _workspace(cell: Any, backend: Backend, record: Record, part: Segment) -> Workspace:
+    """Of some steps; with checkpoints or without, products get their matrices in the same layout."""
+    whole = record.whole(part)
+    return Workspace(backend, cell.hidden_size, part.batch, record.x.dtype, whole.stop - whole.start)
+
+
+def _compiled(cell: Any, ops: Workspace, params: Params, *, backward: bool) -> Callable[..., None] | None:
     """The whole loop as one function of the backend, ``run(steps, piece, d, dy)``; None if it has none."""
-    script = capture.script(cell, backend, backward) if backend.compiles_loops(dtype) else None
+    backend, H = ops.backend, ops.hidden
+    script = capture.script(cell, backend, backward) if backend.compiles_loops(ops.dtype) else None
     if script is None:
         return None
-    batch = part.batch
-    recorder = capture.Recorder(backend, cell.hidden_size, batch, part.stop - part.start)
+    recorder = capture.Recorder(backend, H, ops.batch, ops.steps)
     (cell.bind_backward if backward else cell.bind_forward)(recorder, params)
-    scratch = [backend.empty((blocks * cell.hidden_size, batch), dtype) for blocks in script.scratch]
+    scratch = [backend.empty((blocks * H, ops.batch), ops.dtype) for blocks in script.scratch]
 
     def run(steps: int, piece: Piece, d: State | None, dy: Array | None) -> None:
         slabs = piece.pre, piece.saved, piece.states, d or (), dy
-        backend.run_loop(script, steps, cell.hidden_size, slabs, scratch, recorder.operands)
+        backend.run_loop(script, steps, H, slabs, scratch, recorder.operands)
 
     return run

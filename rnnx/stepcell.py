@@ -114,14 +114,15 @@ class StepCell(Gated, BaseCell):
         The bias is one more row of the weights, and its input is 1: no pass of its own adds it.
         """
         backend, D = ops.backend, self.input_size
-        xp = backend.xp
-        WT = ops.operand(xp.concat([params["Wx"], params["b"][None, :]], axis=0).T)
+        WT = ops.operand(backend.xp.concat([params["Wx"], params["b"][None, :]], axis=0).T)
 
         def project(x: Array) -> Array:
-            columns = backend.empty((x.shape[0], D + 1, x.shape[1]), x.dtype)
+            steps, batch, _ = x.shape
+            columns = backend.empty((steps, D + 1, batch), x.dtype)
             columns[:, :D, :] = x.mT
             columns[:, D, :] = 1.0
-            return xp.matmul(WT, columns)
+            shape = steps, WT.shape[0], batch
+            return backend.matmul(shape, x.dtype)(WT, columns, backend.empty(shape, x.dtype))
 
         return project
 

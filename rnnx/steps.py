@@ -7,7 +7,6 @@ from typing import Any
 
 from rnnx import ragged
 from rnnx.backends import Backend
-from rnnx.ops import steps_last
 from rnnx.ragged import Segment
 from rnnx.typing import Array, Params, State
 
@@ -54,6 +53,10 @@ class Record:
     pieces: list[Piece]
     rows: Array | None = None
 
+    def whole(self, part: Segment) -> Segment:
+        """The part of the batch that some steps are of."""
+        return next((each for each in self.parts if each.start <= part.start < each.stop), part)
+
 
 class Steps:
     """Some steps of all their sequences side by side, as matrices that are made when asked for.
@@ -72,41 +75,37 @@ class Steps:
         self, cell: Any, backend: Backend, x: Array, group: list[Segment], pieces: list[Piece]
     ) -> None:
         self.x = x
-        self._group = group
         self._fields = cell.State._fields
         self._backend = backend
-        self._slices = [list(_inside(part, pieces)) for part in group]
-        self.d = self._columns([[piece.pre[i:j, ...] for piece, i, j in part] for part in self._slices])
+        self._slices = [each for part in group for each in _inside(part, pieces)]
+        self._parts = [Segment(i, j, piece.segment.batch) for piece, i, j in self._slices]
+        self.d = self._columns([piece.pre[i:j, ...] for piece, i, j in self._slices])
 
     @cached_property
     def saved(self) -> Array:
-        return self._columns([[piece.saved[i:j, ...] for piece, i, j in part] for part in self._slices])
+        return self._columns([piece.saved[i:j, ...] for piece, i, j in self._slices])
 
     def before(self, field: str) -> Array:
         """State of that name before every step, (H, K)."""
-        return self._states(field, 0)
+        k = self._fields.index(field)
+        return self._columns([piece.states[k][i:j, ...] for piece, i, j in self._slices])
 
     def after(self, field: str) -> Array:
         """State of that name after every step, (H, K)."""
-        return self._states(field, 1)
-
-    def _states(self, field: str, shift: int) -> Array:
         k = self._fields.index(field)
-        return self._columns(
-            [[piece.states[k][i + shift : j + shift, ...] for piece, i, j in part] for part in self._slices]
-        )
+        return self._columns([piece.states[k][i + 1 : j + 1, ...] for piece, i, j in self._slices])
 
-    def _columns(self, parts: list[list[Array]]) -> Array:
-        """Slabs (T, R, N) of each part, one after the other, side by side as (R, K).
+    def _columns(self, slabs: list[Array]) -> Array:
+        """Slabs (T, R, N), one after the other, side by side as (R, K).
 
-        The layout does not depend on how a part is cut, so that neither do the last bits of a product.
+        The layout does not depend on how the steps are cut, so that neither do the last bits of a product.
         """
         xp = self._backend.xp
-        slabs = [slabs[0] if len(slabs) == 1 else xp.concat(slabs, axis=0) for slabs in parts]
-        if len(slabs) == 1:
-            return steps_last(xp, slabs[0])
+        if slabs[0].shape[2] == 1:  # a single sequence is a matrix already
+            whole = slabs[0] if len(slabs) == 1 else xp.concat(slabs, axis=0)
+            return whole[:, :, 0].T
         joined = self._backend.empty((slabs[0].shape[1], self.x.shape[0]), slabs[0].dtype)
-        for part, slab in zip(ragged.slabs(xp, joined, self._group), slabs, strict=True):
+        for part, slab in zip(ragged.slabs(xp, joined, self._parts), slabs, strict=True):
             part[...] = slab
         return joined
 

@@ -1,6 +1,6 @@
 """Operations that every formula is written in."""
 
-from rnnx.ops.over_time import input_gradients, steps_last
+from rnnx.ops.over_time import input_gradients
 from rnnx.ops.pointwise import Pointwise, pointwise, relu, sigmoid, sign, sqrt, tanh
 from rnnx.ops.workspace import Functional, Ops, Workspace
 
@@ -15,6 +15,5 @@ __all__ = [
     "sigmoid",
     "sign",
     "sqrt",
-    "steps_last",
     "tanh",
 ]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import rnnx
-from rnnx import scan, states
+from rnnx import projection, states
 from rnnx.cells import REGISTRY
 from rnnx.containers import CONTAINERS
 from rnnx.ragged import groups, segments

@@ -1,0 +1,62 @@
+"""Memory of the host that is used again: fresh pages from the system cost as much time as a small layer."""
+
+import weakref
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+
+LEAST = 2**16
+"""Bytes from which on arrays come from here: less is the business of NumPy and the C library."""
+
+KEPT = 2**26
+"""Bytes that are kept for later arrays at most."""
+
+
+class _Lease(weakref.ref):
+    """A reference to an array that knows its memory."""
+
+    __slots__ = ("block",)
+    block: np.ndarray
+
+
+class Pool:
+    """Blocks of memory; one is free again when the array made of it and all its views are gone."""
+
+    def __init__(self) -> None:
+        self._free: defaultdict[int, list[np.ndarray]] = defaultdict(list)
+        self._leases: dict[int, _Lease] = {}
+
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype, count: int) -> np.ndarray:
+        """Array of arbitrary content, with so many entries."""
+        size = -(-count * dtype.itemsize // LEAST) * LEAST
+        try:
+            block = self._free[size].pop()
+        except IndexError:
+            block = np.empty(size, np.uint8)
+        # NumPy makes what is not an array the end of the chain of bases: every view holds `array`, not `block`.
+        array: np.ndarray = np.frombuffer(memoryview(block), dtype, count)
+        lease = _Lease(array, self._take_back)
+        lease.block = block
+        self._leases[id(lease)] = lease
+        return array.reshape(shape)
+
+    def kept(self) -> int:
+        """Bytes that wait for an array."""
+        return sum(size * len(blocks) for size, blocks in list(self._free.items()))
+
+    def clear(self) -> None:
+        """Give what waits back to the system."""
+        self._free.clear()
+
+    def _take_back(self, lease: Any) -> None:
+        del self._leases[id(lease)]
+        size = lease.block.size
+        if size > KEPT:
+            return
+        if self.kept() + size > KEPT:
+            self.clear()
+        self._free[size].append(lease.block)
+
+
+pool = Pool()
