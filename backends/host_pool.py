@@ -29,17 +29,21 @@ class Pool:
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype, count: int) -> np.ndarray:
         """Array of arbitrary content, with so many entries."""
-        size = -(-count * dtype.itemsize // LEAST) * LEAST
-        try:
-            block = self._free[size].pop()
-        except IndexError:
-            block = np.empty(size, np.uint8)
+        block = self._block(-(-count * dtype.itemsize // LEAST) * LEAST)
         # NumPy makes what is not an array the end of the chain of bases: every view holds `array`, not `block`.
         array: np.ndarray = np.frombuffer(memoryview(block), dtype, count)
         lease = _Lease(array, self._take_back)
         lease.block = block
         self._leases[id(lease)] = lease
         return array.reshape(shape)
+
+    def _block(self, size: int) -> np.ndarray:
+        """A block of that size, or one that waits and is up to a quarter larger."""
+        fitting = [each for each, blocks in list(self._free.items()) if blocks and size <= each <= 1.25 * size]
+        try:
+            return self._free[min(fitting)].pop()
+        except (ValueError, IndexError):  # none waits, or another thread has it by now
+            return np.empty(size, np.uint8)
 
     def kept(self) -> int:
         """Bytes that wait for an array."""

@@ -10,7 +10,7 @@ from rnnx.backends import Backend
 from rnnx.ragged import Segment
 from rnnx.typing import Array, Params, State
 
-GROUP = 1024
+GROUP = 512
 """Steps times sequences that are summed over in one product: more take memory, fewer take time."""
 
 
