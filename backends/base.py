@@ -103,6 +103,10 @@ class Backend:
         """Array of zeros."""
         return self.xp.zeros(shape, dtype=self.dtype(dtype), device=self.device)
 
+    def contiguous(self, x: Array) -> Array:
+        """X itself, or a copy with its last axis contiguous, where the library has an order of axes."""
+        return x
+
     def synchronize(self) -> None:
         """Wait until all queued work is done. Errors of asynchronous work are raised here at the latest."""
 

@@ -50,6 +50,9 @@ class CupyBackend(Backend):
         with self.device:
             return cupy.zeros(shape, dtype=self.dtype(dtype))
 
+    def contiguous(self, x: Array) -> Array:
+        return cupy.ascontiguousarray(x)
+
     def synchronize(self) -> None:
         self.device.synchronize()
 

@@ -51,10 +51,9 @@ def source(script: Script, states: int, operands: int, dtype: np.dtype) -> str:
     body: list[str] = []
     if _is_backward(script):  # an empty dy is none
         body += [
-            "for first in range(0, H, 16):",  # a transposition: the lines written to stay in the cache
-            "    for n in range(dy.shape[1]):",
-            "        for h in range(first, min(first + 16, H)):",
-            "            d0[h * N + n] += dy[t, n, h]",
+            "for n in range(dy.shape[1]):",
+            "    for h in range(H):",
+            "        d0[h * N + n] += dy[t, n, h]",
         ]
     for number, call in enumerate(script.calls):
         if isinstance(call, Product):

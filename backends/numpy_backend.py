@@ -36,6 +36,9 @@ class NumpyBackend(Backend):
     def zeros(self, shape: tuple[int, ...], dtype: Any) -> Array:
         return np.zeros(shape, self.dtype(dtype))
 
+    def contiguous(self, x: Array) -> Array:
+        return np.ascontiguousarray(x)
+
     def freeze(self, x: Array) -> Array:
         x.flags.writeable = False
         return x

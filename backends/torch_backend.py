@@ -37,6 +37,9 @@ class TorchBackend(Backend):
         host: np.ndarray = x.detach().cpu().numpy()
         return host
 
+    def contiguous(self, x: Array) -> Array:
+        return x.contiguous()
+
     def synchronize(self) -> None:
         if self.device.type != "cpu":
             torch.accelerator.synchronize(self.device)

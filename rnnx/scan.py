@@ -111,7 +111,8 @@ def backward(
         _bind_backward(cell, backend, record, piece)(piece, d, given)
         sums.add(piece)
         del piece
-    return sums.dx(), make([total.T for total in d]), sums.grads
+    dx, grads = sums.result()
+    return dx, make([total.T for total in d]), grads
 
 
 def _forward(

@@ -10,7 +10,7 @@ from rnnx import checks, scan
 from rnnx.backends import Backend
 from rnnx.basecell import BaseCell, Tape
 from rnnx.gates import Gated
-from rnnx.ops import Functional, Ops, Pointwise, Workspace, input_gradients
+from rnnx.ops import Functional, Ops, Pointwise, Workspace, input_gradients, weight_gradient
 from rnnx.steps import Record, Steps
 from rnnx.typing import Array, Namespace, Params, State
 
@@ -109,27 +109,33 @@ class StepCell(Gated, BaseCell):
         return x @ params["Wx"] + params["b"]
 
     def bind_projection(self, ops: Workspace, params: Params) -> Callable[[Array], Array]:
-        """Return ``project(x)``, the same for x (T, N, D), features first: a new (T, G*H, N).
-
-        The bias is one more row of the weights, and its input is 1: no pass of its own adds it.
-        """
-        backend, D = ops.backend, self.input_size
-        WT = ops.operand(backend.xp.concat([params["Wx"], params["b"][None, :]], axis=0).T)
+        """Return ``project(x)``, the same for x (T, N, D), features first: a new (T, G*H, N)."""
+        backend, D, rows = ops.backend, self.input_size, params["b"].shape[0]
+        # As one more row of the weights, whose input is 1, the bias takes a copy of x instead of a pass over
+        # the result: that pays if x is the smaller one by far.
+        folded = rows >= 2 * D
+        W = backend.xp.concat([params["Wx"], params["b"][None, :]], axis=0) if folded else params["Wx"]
+        WT, b = ops.operand(W.T), params["b"][:, None]
 
         def project(x: Array) -> Array:
             steps, batch, _ = x.shape
-            columns = backend.empty((steps, D + 1, batch), x.dtype)
-            columns[:, :D, :] = x.mT
-            columns[:, D, :] = 1.0
-            shape = steps, WT.shape[0], batch
-            return backend.matmul(shape, x.dtype)(WT, columns, backend.empty(shape, x.dtype))
+            columns = x.mT
+            if folded:
+                columns = backend.empty((steps, D + 1, batch), x.dtype)
+                columns[:, :D, :] = x.mT
+                columns[:, D, :] = 1.0
+            shape = steps, rows, batch
+            pre = backend.matmul(shape, x.dtype)(WT, columns, backend.empty(shape, x.dtype))
+            if not folded:
+                pre += b
+            return pre
 
         return project
 
     def finish(self, xp: Namespace, params: Params, steps: Steps) -> tuple[Array, dict[str, Array]]:
         """Gradients of x, as rows (K, D), and of the parameters, as sums over K columns of steps."""
         dx, dWx, db = input_gradients(xp, params, steps.x, steps.d)
-        return dx, {"Wx": dWx, "Wh": steps.before("h") @ steps.d.T, "b": db}
+        return dx, {"Wx": dWx, "Wh": weight_gradient(steps.before("h"), steps.d), "b": db}
 
     def run(
         self,

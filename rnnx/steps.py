@@ -123,7 +123,7 @@ class Sums:
         self._pieces: list[Piece] = []
         self._behind = sum(part.size for part in record.parts)
         self._rows: Array = None
-        self.grads: dict[str, Array] = {}
+        self._grads: dict[str, Array] = {}
 
     def add(self, piece: Piece) -> None:
         """Take the steps before those taken last; the piece may go once all its groups are formed."""
@@ -133,27 +133,29 @@ class Sums:
             self._form(group)
             self._pieces = [each for each in self._pieces if each.segment.start < group[0].start]
 
-    def dx(self) -> Array:
-        """Gradient of x, once all pieces were added."""
+    def result(self) -> tuple[Array, dict[str, Array]]:
+        """Gradients of x and of the parameters, once all pieces were added."""
         x = self._record.x
         if self._record.rows is None:
-            return self._backend.xp.reshape(self._rows, x.shape)
-        return ragged.spread(self._backend, self._rows, x.shape, self._record.parts)
+            dx = self._backend.xp.reshape(self._rows, x.shape)
+        else:
+            dx = ragged.spread(self._backend, self._rows, x.shape, self._record.parts)
+        return dx, {name: self._backend.contiguous(value) for name, value in self._grads.items()}
 
     def _form(self, group: list[Segment]) -> None:
         count = sum(part.size for part in group)
         first, last = self._behind - count, self._behind
         steps = Steps(self._cell, self._backend, self._inputs(group, first, last), group, self._pieces)
         dx, grads = self._cell.finish(self._backend.xp, self._record.params, steps)
-        if not self.grads:
-            self.grads = grads
+        if not self._grads:
+            self._grads = grads
             if first:
                 self._rows = self._backend.empty((last, dx.shape[1]), dx.dtype)
             else:
                 self._rows = dx
         else:
             for name, value in grads.items():
-                self.grads[name] += value
+                self._grads[name] += value
         if self._rows is not dx:
             self._rows[first:last, :] = dx
         self._behind = first

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
-from rnnx.ops import Ops, Pointwise, Workspace, input_gradients, pointwise, sigmoid, tanh
+from rnnx.ops import Ops, Pointwise, Workspace, input_gradients, pointwise, sigmoid, tanh, weight_gradient
 from rnnx.stepcell import StepCell
 from rnnx.steps import Steps
 from rnnx.typing import Array, Namespace, Params
@@ -201,11 +201,11 @@ class GRU(StepCell):
         grads, n = {"Wx": dWx, "b": db}, self.rows[2]
         if self.reset_after:
             d[n, :] = saved  # from here on the gradients of u, which are those of pre but for n
-            grads["Wh"] = h @ d.T
+            grads["Wh"] = weight_gradient(h, d)
             grads["bn"] = xp.sum(saved, axis=1)
         else:
             left = {"r": h, "z": h, "n": saved}
             rows = dict(zip(self.gates, self.rows, strict=True))
-            columns = [left[gate] @ d[rows[gate], :].T for gate in self.order]
+            columns = [weight_gradient(left[gate], d[rows[gate], :]) for gate in self.order]
             grads["Wh"] = xp.concat(columns, axis=1)
         return dx, grads

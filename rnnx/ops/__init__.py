@@ -1,6 +1,6 @@
 """Operations that every formula is written in."""
 
-from rnnx.ops.over_time import input_gradients
+from rnnx.ops.over_time import input_gradients, weight_gradient
 from rnnx.ops.pointwise import Pointwise, pointwise, relu, sigmoid, sign, sqrt, tanh
 from rnnx.ops.workspace import Functional, Ops, Workspace
 
@@ -16,4 +16,5 @@ __all__ = [
     "sign",
     "sqrt",
     "tanh",
+    "weight_gradient",
 ]
