@@ -25,7 +25,9 @@ def addresses(dtype: np.dtype) -> Addresses | None:
     for path in sorted(path for folder in folders for path in folder.glob("*openblas64_*")):
         library = ctypes.CDLL(str(path))
         symbols = [f"scipy_cblas_{LETTERS[dtype]}{name}64_" for name in Addresses._fields]
-        found = [ctypes.cast(getattr(library, s), ctypes.c_void_p).value for s in symbols if hasattr(library, s)]
+        found = [
+            ctypes.cast(getattr(library, s), ctypes.c_void_p).value for s in symbols if hasattr(library, s)
+        ]
         if len(found) == len(symbols):
             return Addresses(*found)
     return None

@@ -13,6 +13,9 @@ KEPT = 2**26
 """Bytes that are kept for later arrays at most."""
 
 
+PAGE = 2**12
+
+
 class _Lease(weakref.ref):
     """A reference to an array that knows its memory."""
 
@@ -29,8 +32,8 @@ class Pool:
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype, count: int) -> np.ndarray:
         """Array of arbitrary content, with so many entries."""
-        block = self._block(-(-count * dtype.itemsize // LEAST) * LEAST)
-        # NumPy makes what is not an array the end of the chain of bases: every view holds `array`, not `block`.
+        block = self._block(-(-count * dtype.itemsize // PAGE) * PAGE)
+        # What is no array ends NumPy's chain of bases: so every view holds `array`, not `block`.
         array: np.ndarray = np.frombuffer(memoryview(block), dtype, count)
         lease = _Lease(array, self._take_back)
         lease.block = block
@@ -39,7 +42,9 @@ class Pool:
 
     def _block(self, size: int) -> np.ndarray:
         """A block of that size, or one that waits and is up to a quarter larger."""
-        fitting = [each for each, blocks in list(self._free.items()) if blocks and size <= each <= 1.25 * size]
+        fitting = [
+            each for each, blocks in list(self._free.items()) if blocks and size <= each <= 1.25 * size
+        ]
         try:
             return self._free[min(fitting)].pop()
         except (ValueError, IndexError):  # none waits, or another thread has it by now

@@ -59,7 +59,9 @@ def source(script: Script, states: int, operands: int, dtype: np.dtype) -> str:
         if isinstance(call, Product):
             a, b, out = f"operand{call.a}", _view(call.b), _view(call.out)
             inner = f"{call.b.stop - call.b.start} * H"
-            body.append(f"product(gemm, gemv, {a}, {b}, {out}, {inner}, N, ONE, {'ONE' if call.add else 'ZERO'})")
+            body.append(
+                f"product(gemm, gemv, {a}, {b}, {out}, {inner}, N, ONE, {'ONE' if call.add else 'ZERO'})"
+            )
         else:
             name, text, passed = _kernel(call, number)
             kernels.append(text)
@@ -77,7 +79,7 @@ def source(script: Script, states: int, operands: int, dtype: np.dtype) -> str:
 
 
 def columns_of(script: Script) -> set[int]:
-    """Operands that are columns: a loop takes them spread over the batch, as (H, N), so that it stays flat."""
+    """Operands that are columns; a loop takes them spread over the batch, (H, N), so that it stays flat."""
     return {x for call in script.calls if isinstance(call, Body) for x in call.inputs if isinstance(x, int)}
 
 

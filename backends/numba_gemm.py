@@ -15,10 +15,8 @@ from numpy import int32
 ROW_MAJOR, NO_TRANSPOSE, TRANSPOSE = int32(101), int32(111), int32(112)
 
 
-
-
 def _call(kinds: Sequence[Any]) -> Any:
-    """A function of an address and these arguments, of which an array is passed as that of its first element."""
+    """A function of an address and these arguments; of an array it gets the address of the first element."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         arguments = list(arguments)

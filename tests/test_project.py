@@ -25,7 +25,7 @@ FLOORS = (
     {"states"},
     {"checks", "init", "ops", "ragged"},
     {"gates", "parameters", "steps"},
-    {"projection"},
+    {"loop", "projection"},
     {"scan"},
     {"basecell", "wavefront"},
     {"stepcell"},

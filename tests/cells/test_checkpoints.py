@@ -1,4 +1,4 @@
-"""Checkpoints: the same results to the last bit in less memory, and the groups of steps that sums are formed of."""
+"""Checkpoints: the same results to the last bit, in less memory; memory of a training step."""
 
 import tracemalloc
 
@@ -124,12 +124,11 @@ def test_a_training_step_takes_little_more_memory_than_its_tape(name, backend):
 
 @pytest.mark.parametrize("name", CHAINS)
 @pytest.mark.parametrize("backend", ["numpy", "numba"], indirect=True)
-def test_checkpoints_take_memory_for_the_steps_between_them(name, backend, monkeypatch):
-    """Beside y and the gradient of x: K steps, T/K states, and one group of steps that is summed over."""
+def test_checkpoints_take_memory_for_the_steps_between_them(name, backend):
+    """Beside y and the gradient of x: K steps, T/K states, and two groups of steps that are summed over."""
     cell, (T, N, D, H), K = REGISTRY[name](16, 64), (1600, 16, 16, 64), 40
     params = cell.init()
     x, dy = np.ones((T, N, D), np.float32), np.ones((T, N, H), np.float32)
     step = 4 * N * H * (len(cell.State._fields) + len(cell.gates) + cell.saved_blocks)
-    outputs = 4 * T * N * (H + D)
-    found = training_step(cell, params, x, dy, checkpoint_every=K) - outputs
-    print(name, found / step, K + T / K, steps.GROUP / N)
+    found = training_step(cell, params, x, dy, checkpoint_every=K) - 4 * T * N * (H + D)
+    assert found <= 1.1 * step * (K + T / K + 2 * steps.GROUP / N)
