@@ -16,6 +16,10 @@ Product = Callable[[Array, Array, Array], Array]
 """A bound matrix product: ``product(a, b, out)`` returns its result, which it may write into `out`."""
 
 
+Slabs = tuple[tuple[slice, ...], ...]
+"""For each slab the rows of its blocks."""
+
+
 class BackendStatus(NamedTuple):
     """Whether a backend can be used here, why (not), and what mends it (empty if usable)."""
 
@@ -178,6 +182,20 @@ class Backend:
 
         return kernel
 
+    def slab_kernel(self, program: Program, shape: tuple[int, ...], dtype: Any, slabs: Slabs) -> Kernel:
+        """The program for inputs that begin with the blocks of slabs: ``kernel(*slabs, *inputs, out=outputs)``.
+
+        The blocks of the first slab are the first outputs too: that slab is ``out[0]``, and is overwritten.
+        """
+        kernel = self.kernel(program, shape, dtype)
+
+        def slab_kernel(*arrays: Array, out: tuple[Array, ...]) -> tuple[Array, ...]:
+            inputs = blocks(arrays, slabs)
+            kernel(*inputs, out=(*inputs[: len(slabs[0])], *out[1:]))
+            return out
+
+        return slab_kernel
+
     def operand(self, a: Array, columns: int, products: int) -> Array:
         """A matrix that so many products have for their `a`, in the layout that suits them.
 
@@ -265,6 +283,12 @@ class Backend:
         column = xp.arange(size, dtype=ids.dtype, device=self.device)
         one_hot = xp.astype(column[:, None] == ids[None, :], rows.dtype)
         return xp.matmul(one_hot, rows)
+
+
+def blocks(arrays: tuple[Array, ...], slabs: Slabs) -> list[Array]:
+    """The blocks of the slabs that come first, and the other arrays."""
+    inside = [slab[rows, ...] for slab, places in zip(arrays, slabs, strict=False) for rows in places]
+    return [*inside, *arrays[len(slabs) :]]
 
 
 def _is_dtype(name: str) -> bool:

@@ -95,7 +95,7 @@ class CupyBackend(Backend):
     def kernel(self, program: Program, shape: tuple[int, ...], dtype: Any) -> Kernel:
         return cupy_kernels.in_place(program)
 
-    def operand(self, a: Array) -> Array:
+    def operand(self, a: Array, columns: int, products: int) -> Array:
         return a if a.flags.forc else cupy.ascontiguousarray(a)  # else gemm would copy it, call by call
 
     def matmul(self, shape: tuple[int, ...], dtype: Any) -> Product:

@@ -7,7 +7,7 @@ import array_api_compat.numpy as xp
 import numpy as np
 
 from rnnx.backends import host_blas, numba_chain, numba_kernels
-from rnnx.backends.base import Backend
+from rnnx.backends.base import Backend, Slabs
 from rnnx.backends.numpy_backend import NumpyBackend
 from rnnx.errors import BackendError
 from rnnx.typing import Array, Kernel, Program, Script
@@ -29,6 +29,11 @@ class NumbaBackend(NumpyBackend):
         if np.dtype(dtype) not in numba_kernels.DTYPES:
             return super().kernel(program, shape, dtype)
         return numba_kernels.kernel(program, dtype)
+
+    def slab_kernel(self, program: Program, shape: tuple[int, ...], dtype: Any, slabs: Slabs) -> Kernel:
+        if np.dtype(dtype) not in numba_kernels.DTYPES:
+            return super().slab_kernel(program, shape, dtype, slabs)
+        return Backend.slab_kernel(self, program, shape, dtype, slabs)
 
     def linear_recurrence(self, a: Array, c: Array, reverse: bool = False) -> None:
         width = (c.shape[0] - a.shape[0]) * c.shape[1]

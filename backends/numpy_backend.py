@@ -7,8 +7,8 @@ from typing import Any
 import array_api_compat.numpy as xp
 import numpy as np
 
-from rnnx.backends import host_pool, memory, printing
-from rnnx.backends.base import Backend, Product
+from rnnx.backends import host_pool, memory, merging, printing
+from rnnx.backends.base import Backend, Product, Slabs
 from rnnx.errors import BackendError
 from rnnx.typing import Array, Kernel, Program
 
@@ -53,6 +53,12 @@ class NumpyBackend(Backend):
     def kernel(self, program: Program, shape: tuple[int, ...], dtype: Any) -> Kernel:
         make, rows = printing.in_place_maker(program, np, dtype)
         return make(np.empty((rows, *shape), dtype))
+
+    def slab_kernel(self, program: Program, shape: tuple[int, ...], dtype: Any, slabs: Slabs) -> Kernel:
+        H, N = shape
+        places = tuple(tuple(rows.start // H for rows in blocks) for blocks in slabs)
+        make, rows = merging.maker(program, places, np, dtype)
+        return make(np.empty((rows * H, N), dtype), H)
 
     def operand(self, a: Array, columns: int, products: int) -> Array:
         # BLAS packs rows faster than columns; one copy costs about as much as 20 packings save.

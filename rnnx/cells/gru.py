@@ -36,7 +36,7 @@ def candidate_gradients(n: Any, z: Any, dh: Any, h: Any) -> tuple[Any, Any]:
 
 
 @pointwise
-def gru_after_forward(r, z, n, u, ur, uz, bn, h):
+def gru_after_forward(r, z, n, ur, uz, u, bn, h):
     r, z, u = sigmoid(r + ur), sigmoid(z + uz), u + bn
     n = tanh(n + r * u)
     return r, z, n, u, n + z * (h - n)
@@ -126,12 +126,14 @@ class GRU(StepCell):
     ) -> Callable[[Array, GRUState, GRUState, Array], GRUState]:
         H = self.hidden_size
         WhT, bn = ops.operand(params["Wh"].T), ops.operand(params["bn"][:, None])
-        product, memory, gate = ops.matmul(3 * H), ops.empty(3 * H), ops.kernel(gru_after_forward)
+        product, memory, gate = (
+            ops.matmul(3 * H),
+            ops.empty(3 * H),
+            ops.kernel(gru_after_forward, self.rows, self.rows),
+        )
 
         def step(pre: Array, prev: GRUState, after: GRUState, saved: Array) -> GRUState:
-            r, z, n = self.blocks(pre)
-            ur, uz, un = self.blocks(product(WhT, prev.h, memory))
-            *_, h = gate(r, z, n, un, ur, uz, bn, prev.h, out=(r, z, n, saved, after.h))
+            *_, h = gate(pre, product(WhT, prev.h, memory), bn, prev.h, out=(pre, saved, after.h))
             return GRUState(h)
 
         return step
@@ -141,12 +143,11 @@ class GRU(StepCell):
     ) -> Callable[[Array, Array, GRUState, GRUState, GRUState], None]:
         H = self.hidden_size
         Wh, memory = ops.operand(params["Wh"]), ops.empty(3 * H)
-        recur, gate = ops.matmul_add(H), ops.kernel(gru_after_backward)
+        recur, gate = ops.matmul_add(H), ops.kernel(gru_after_backward, self.rows)
         dur, duz, dun = self.blocks(memory)
 
         def step(pre: Array, saved: Array, prev: GRUState, after: GRUState, d: GRUState) -> None:
-            r, z, n = self.blocks(pre)
-            gate(r, z, n, saved, d.h, prev.h, out=(r, z, n, saved, d.h, dur, duz, dun))
+            gate(pre, saved, d.h, prev.h, out=(pre, saved, d.h, dur, duz, dun))
             recur(Wh, memory, d.h)
 
         return step

@@ -75,11 +75,10 @@ class LSTM(StepCell):
         self, ops: Ops, params: Params
     ) -> Callable[[Array, LSTMState, LSTMState, Array], LSTMState]:
         WhT = ops.operand(params["Wh"].T)
-        recur, gate = ops.matmul_add(4 * self.hidden_size), ops.kernel(lstm_forward)
+        recur, gate = ops.matmul_add(4 * self.hidden_size), ops.kernel(lstm_forward, self.rows)
 
         def step(pre: Array, prev: LSTMState, after: LSTMState, saved: Array) -> LSTMState:
-            i, f, g, o = self.blocks(recur(WhT, prev.h, pre))
-            *_, c, h = gate(i, f, g, o, prev.c, out=(i, f, g, o, after.c, after.h))
+            *_, c, h = gate(recur(WhT, prev.h, pre), prev.c, out=(pre, after.c, after.h))
             return LSTMState(h, c)
 
         return step
@@ -88,11 +87,10 @@ class LSTM(StepCell):
         self, ops: Workspace, params: Params
     ) -> Callable[[Array, Array, LSTMState, LSTMState, LSTMState], None]:
         Wh = ops.operand(params["Wh"])
-        recur, gate = ops.matmul(self.hidden_size), ops.kernel(lstm_backward)
+        recur, gate = ops.matmul(self.hidden_size), ops.kernel(lstm_backward, self.rows)
 
         def step(pre: Array, saved: Array, prev: LSTMState, after: LSTMState, d: LSTMState) -> None:
-            i, f, g, o = self.blocks(pre)
-            gate(i, f, g, o, d.c, prev.c, after.c, d.h, out=(i, f, g, o, d.c))
+            gate(pre, d.c, prev.c, after.c, d.h, out=(pre, d.c))
             recur(Wh, pre, d.h)
 
         return step

@@ -80,11 +80,10 @@ class PeepholeLSTM(StepCell):
     ) -> Callable[[Array, LSTMState, LSTMState, Array], LSTMState]:
         WhT = ops.operand(params["Wh"].T)
         pi, pf, po = (ops.operand(params[name][:, None]) for name in PEEPHOLES)
-        recur, gate = ops.matmul_add(4 * self.hidden_size), ops.kernel(peephole_lstm_forward)
+        recur, gate = ops.matmul_add(4 * self.hidden_size), ops.kernel(peephole_lstm_forward, self.rows)
 
         def step(pre: Array, prev: LSTMState, after: LSTMState, saved: Array) -> LSTMState:
-            i, f, g, o = self.blocks(recur(WhT, prev.h, pre))
-            *_, c, h = gate(i, f, g, o, prev.c, pi, pf, po, out=(i, f, g, o, after.c, after.h))
+            *_, c, h = gate(recur(WhT, prev.h, pre), prev.c, pi, pf, po, out=(pre, after.c, after.h))
             return LSTMState(h, c)
 
         return step
@@ -94,11 +93,10 @@ class PeepholeLSTM(StepCell):
     ) -> Callable[[Array, Array, LSTMState, LSTMState, LSTMState], None]:
         Wh = ops.operand(params["Wh"])
         pi, pf, po = (ops.operand(params[name][:, None]) for name in PEEPHOLES)
-        recur, gate = ops.matmul(self.hidden_size), ops.kernel(peephole_lstm_backward)
+        recur, gate = ops.matmul(self.hidden_size), ops.kernel(peephole_lstm_backward, self.rows)
 
         def step(pre: Array, saved: Array, prev: LSTMState, after: LSTMState, d: LSTMState) -> None:
-            i, f, g, o = self.blocks(pre)
-            gate(i, f, g, o, d.c, prev.c, after.c, d.h, pi, pf, po, out=(i, f, g, o, d.c))
+            gate(pre, d.c, prev.c, after.c, d.h, pi, pf, po, out=(pre, d.c))
             recur(Wh, pre, d.h)
 
         return step

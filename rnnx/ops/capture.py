@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from rnnx.backends import Backend
+from rnnx.backends.base import blocks
 from rnnx.ops.pointwise import Pointwise
 from rnnx.typing import Array, Block, Body, Kernel, Product, Script, State
 
@@ -47,8 +48,11 @@ class Recorder:
         self.scratch: list[int] = []
         self.calls: list[Product | Body] = []
 
-    def kernel(self, body: Pointwise) -> Kernel:
-        def kernel(*inputs: Any, out: tuple[Any, ...]) -> tuple[Any, ...]:
+    def kernel(self, body: Pointwise, *slabs: tuple[slice, ...]) -> Kernel:
+        def kernel(*arrays: Any, out: tuple[Any, ...]) -> tuple[Any, ...]:
+            inputs = blocks(arrays, slabs)
+            if slabs:
+                out = *inputs[: len(slabs[0])], *out[1:]
             read = tuple(self._block(x) if isinstance(x, Slab) else self._operand(x) for x in inputs)
             self.calls.append(Body(body.program, read, tuple(map(self._block, out))))
             return out
