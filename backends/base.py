@@ -1,23 +1,20 @@
 """What a backend is: one library's arrays on one device, and how pointwise bodies and GEMMs run on them."""
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from rnnx.backends import memory, printing
+from rnnx.backends.slabs import Slabs, blocks
 from rnnx.errors import DtypeError, MemoryLimitError
 from rnnx.typing import Array, Kernel, Namespace, Program, Script
 
 Product = Callable[[Array, Array, Array], Array]
 """A bound matrix product: ``product(a, b, out)`` returns its result, which it may write into `out`."""
-
-
-Slabs = tuple[tuple[slice, ...], ...]
-"""For each slab the rows of its blocks."""
 
 
 class BackendStatus(NamedTuple):
@@ -129,22 +126,14 @@ class Backend:
         """What the library tells of its device and of what it runs on: names and versions."""
         return {}
 
-    @contextmanager
-    def computing(self, where: str, **sizes: int) -> Iterator[None]:
+    def computing(self, where: str, **sizes: int) -> memory.Computing:
         """`untracked`, and where memory runs out, an error with these sizes, of the function of that name.
 
         Raises
         ------
         MemoryLimitError
         """
-        try:
-            with self.untracked():
-                yield
-        except Exception as error:  # what libraries raise for want of memory has no base class in common
-            asked = self.memory_asked(error)
-            if asked is None:
-                raise
-            raise memory.limit_error(where, str(self), asked, self.memory_report(), sizes) from error
+        return memory.Computing(self, where, sizes)
 
     def untracked(self) -> AbstractContextManager[Any]:
         """`placed`, and the library records nothing for a differentiation of its own."""
@@ -183,7 +172,7 @@ class Backend:
         return kernel
 
     def slab_kernel(self, program: Program, shape: tuple[int, ...], dtype: Any, slabs: Slabs) -> Kernel:
-        """The program for inputs that begin with the blocks of slabs: ``kernel(*slabs, *inputs, out=outputs)``.
+        """The program for inputs that begin with blocks: ``kernel(*slabs, *inputs, out=outputs)``.
 
         The blocks of the first slab are the first outputs too: that slab is ``out[0]``, and is overwritten.
         """
@@ -202,6 +191,10 @@ class Backend:
         `columns` is the number of columns of their `b`.
         """
         return a
+
+    def matmul_steps(self, a: Array, b: Array) -> Array:
+        """``a @ b[t]`` of every step, a new (T, R, N) of a (R, K) and b (T, K, N)."""
+        return self.xp.matmul(a, b)
 
     def matmul(self, shape: tuple[int, ...], dtype: Any) -> Product:
         """``out = a @ b`` for results of that shape; `out` is neither a nor b."""
@@ -283,12 +276,6 @@ class Backend:
         column = xp.arange(size, dtype=ids.dtype, device=self.device)
         one_hot = xp.astype(column[:, None] == ids[None, :], rows.dtype)
         return xp.matmul(one_hot, rows)
-
-
-def blocks(arrays: tuple[Array, ...], slabs: Slabs) -> list[Array]:
-    """The blocks of the slabs that come first, and the other arrays."""
-    inside = [slab[rows, ...] for slab, places in zip(arrays, slabs, strict=False) for rows in places]
-    return [*inside, *arrays[len(slabs) :]]
 
 
 def _is_dtype(name: str) -> bool:

@@ -25,9 +25,7 @@ def addresses(dtype: np.dtype) -> Addresses | None:
     for path in sorted(path for folder in folders for path in folder.glob("*openblas64_*")):
         library = ctypes.CDLL(str(path))
         symbols = [f"scipy_cblas_{LETTERS[dtype]}{name}64_" for name in Addresses._fields]
-        found = [
-            ctypes.cast(getattr(library, s), ctypes.c_void_p).value for s in symbols if hasattr(library, s)
-        ]
-        if len(found) == len(symbols):
-            return Addresses(*found)
+        if all(hasattr(library, symbol) for symbol in symbols):
+            functions = (ctypes.cast(getattr(library, symbol), ctypes.c_void_p) for symbol in symbols)
+            return Addresses(*(function.value or 0 for function in functions))
     return None

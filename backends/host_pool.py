@@ -16,7 +16,7 @@ KEPT = 2**26
 PAGE = 2**12
 
 
-class _Lease(weakref.ref):
+class _Lease(weakref.ref[np.ndarray]):
     """A reference to an array that knows its memory."""
 
     __slots__ = ("block",)
@@ -34,7 +34,7 @@ class Pool:
         """Array of arbitrary content, with so many entries."""
         block = self._block(-(-count * dtype.itemsize // PAGE) * PAGE)
         # What is no array ends NumPy's chain of bases: so every view holds `array`, not `block`.
-        array: np.ndarray = np.frombuffer(memoryview(block), dtype, count)
+        array: np.ndarray = np.frombuffer(memoryview(block.data), dtype, count)
         lease = _Lease(array, self._take_back)
         lease.block = block
         self._leases[id(lease)] = lease

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from rnnx.errors import MemoryLimitError
 
@@ -55,3 +56,32 @@ def limit_error(
     *others, last = [f"{name} ({size})" for name, size in sizes.items()] or ["the sizes of the arrays"]
     hint = f"Lower {', '.join(others)} or {last}." if others else f"Lower {last}."
     return MemoryLimitError(problem, hint, asked, free, total, sizes)
+
+
+class Computing:
+    """See `Backend.computing`; a class, since a generator would take twice the time."""
+
+    __slots__ = ("_backend", "_context", "_sizes", "_where")
+
+    def __init__(self, backend: Any, where: str, sizes: dict[str, int]) -> None:
+        self._backend, self._where, self._sizes = backend, where, sizes
+
+    def __enter__(self) -> None:
+        try:
+            self._context = self._backend.untracked()
+            self._context.__enter__()
+        except Exception as error:
+            self._explain(error)
+            raise
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        self._context.__exit__(kind, error, traceback)
+        if isinstance(error, Exception):
+            self._explain(error)
+
+    def _explain(self, error: Exception) -> None:
+        # What libraries raise for want of memory has no base class in common.
+        backend, asked = self._backend, self._backend.memory_asked(error)
+        if asked is not None:
+            report = backend.memory_report()
+            raise limit_error(self._where, str(backend), asked, report, self._sizes) from error

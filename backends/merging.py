@@ -1,4 +1,4 @@
-"""Printer of a pointwise body over blocks of one slab, for NumPy: equal operations on neighbours are one call.
+"""Printer of a pointwise body over blocks of a slab, for NumPy: what is done to neighbours alike is one call.
 
 The blocks of a slab lie one below the other, so what is done alike to neighbours is done to both at once: one
 tanh of all gates instead of one for each. Of small arrays a call costs more than its arithmetic.
@@ -107,8 +107,8 @@ class Printer:
                 _adjacent([to for to, _ in copies[:count]]) and _adjacent([at for _, at in copies[:count]])
             ):
                 count -= 1
-            targets, sources = zip(*copies[:count], strict=True)
-            body.append(f"    copyto({self._span(targets)}, {self._span(sources)})")
+            ends, starts = zip(*copies[:count], strict=True)
+            body.append(f"    copyto({self._span(ends)}, {self._span(starts)})")
             del copies[:count]
         head = [f"def {self._program.name}_kernel({', '.join(self._arguments)}, out):"]
         head += [f"    {', '.join(['_', *self._outputs])}, = out"]

@@ -7,8 +7,9 @@ import array_api_compat.numpy as xp
 import numpy as np
 
 from rnnx.backends import host_blas, numba_chain, numba_kernels
-from rnnx.backends.base import Backend, Slabs
+from rnnx.backends.base import Backend
 from rnnx.backends.numpy_backend import NumpyBackend
+from rnnx.backends.slabs import Slabs
 from rnnx.errors import BackendError
 from rnnx.typing import Array, Kernel, Program, Script
 

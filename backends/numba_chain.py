@@ -78,6 +78,7 @@ def source(script: Script, states: int, operands: int, dtype: np.dtype) -> str:
     )
 
 
+@cache
 def columns_of(script: Script) -> set[int]:
     """Operands that are columns; a loop takes them spread over the batch, (H, N), so that it stays flat."""
     return {x for call in script.calls if isinstance(call, Body) for x in call.inputs if isinstance(x, int)}

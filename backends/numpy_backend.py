@@ -8,7 +8,8 @@ import array_api_compat.numpy as xp
 import numpy as np
 
 from rnnx.backends import host_pool, memory, merging, printing
-from rnnx.backends.base import Backend, Product, Slabs
+from rnnx.backends.base import Backend, Product
+from rnnx.backends.slabs import Slabs
 from rnnx.errors import BackendError
 from rnnx.typing import Array, Kernel, Program
 
@@ -28,10 +29,12 @@ class NumpyBackend(Backend):
         return np.asarray(values, dtype=self.dtype(dtype))
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
-        found, count = np.dtype(self.dtype(dtype)), math.prod(shape)
-        if count * found.itemsize < host_pool.LEAST:
-            return np.empty(shape, found)
-        return host_pool.pool.empty(shape, found, count)
+        if isinstance(dtype, str):
+            dtype = self.dtype(dtype)
+        count = math.prod(shape)
+        if 16 * count < host_pool.LEAST:  # no dtype is wider
+            return np.empty(shape, dtype)
+        return host_pool.pool.empty(shape, np.dtype(dtype), count)
 
     def zeros(self, shape: tuple[int, ...], dtype: Any) -> Array:
         return np.zeros(shape, self.dtype(dtype))
@@ -63,6 +66,9 @@ class NumpyBackend(Backend):
     def operand(self, a: Array, columns: int, products: int) -> Array:
         # BLAS packs rows faster than columns; one copy costs about as much as 20 packings save.
         return np.ascontiguousarray(a) if columns >= 16 and products >= 24 else a
+
+    def matmul_steps(self, a: Array, b: Array) -> Array:
+        return np.matmul(a, b, out=self.empty((b.shape[0], a.shape[0], b.shape[2]), a.dtype))
 
     def matmul(self, shape: tuple[int, ...], dtype: Any) -> Product:
         return np.matmul

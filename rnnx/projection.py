@@ -77,7 +77,8 @@ class Projection:
         """Pre-activations of short segments together: a small product for each step would take longer."""
         if group[0] not in self._together:
             first = self._first_rows[group[0]]
-            rows = self._record.rows[first : first + sum(part.size for part in group), :]
+            packed: Array = self._record.rows
+            rows = packed[first : first + sum(part.size for part in group), :]
             columns = self._project(rows[None, ...])[0, ...]
             slabs = ragged.slabs(self._backend.xp, columns, group)
             self._together = dict(zip(group, slabs, strict=True))

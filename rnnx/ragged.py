@@ -62,9 +62,9 @@ def split(parts: list[Segment], steps: int) -> list[Segment]:
 def spans(parts: list[Segment], size: int) -> list[list[Segment]]:
     """The segments in groups of about that size, and of about the same; a group may begin inside of one."""
     total = sum(part.size for part in parts)
-    if not total:
+    count = round(total / size)
+    if count < 2:
         return [parts]
-    count = max(1, round(total / size))
     ends = [total * (k + 1) // count for k in range(count)]
     found: list[list[Segment]] = [[]]
     at = 0

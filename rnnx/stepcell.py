@@ -124,8 +124,7 @@ class StepCell(Gated, BaseCell):
                 columns = backend.empty((steps, D + 1, batch), x.dtype)
                 columns[:, :D, :] = x.mT
                 columns[:, D, :] = 1.0
-            shape = steps, rows, batch
-            pre = backend.matmul(shape, x.dtype)(WT, columns, backend.empty(shape, x.dtype))
+            pre = backend.matmul_steps(WT, columns)
             if not folded:
                 pre += b
             return pre

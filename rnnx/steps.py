@@ -100,11 +100,11 @@ class Steps:
 
         The layout does not depend on how the steps are cut, so that neither do the last bits of a product.
         """
-        xp = self._backend.xp
-        if slabs[0].shape[2] == 1:  # a single sequence is a matrix already
+        xp, (_, rows, batch) = self._backend.xp, slabs[0].shape
+        if batch == 1:  # a single sequence is a matrix already
             whole = slabs[0] if len(slabs) == 1 else xp.concat(slabs, axis=0)
             return whole[:, :, 0].T
-        joined = self._backend.empty((slabs[0].shape[1], self.x.shape[0]), slabs[0].dtype)
+        joined = self._backend.empty((rows, self.x.shape[0]), slabs[0].dtype)
         for part, slab in zip(ragged.slabs(xp, joined, self._parts), slabs, strict=True):
             part[...] = slab
         return joined

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from rnnx.backends import Backend
-from rnnx.backends.base import blocks
+from rnnx.backends.slabs import blocks
 from rnnx.ops.pointwise import Pointwise
 from rnnx.typing import Array, Block, Body, Kernel, Product, Script, State
 

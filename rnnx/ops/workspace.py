@@ -7,7 +7,7 @@ new arrays (`Functional`); the caller uses what is returned.
 from collections.abc import Callable
 
 from rnnx.backends import Backend
-from rnnx.backends.base import blocks
+from rnnx.backends.slabs import blocks
 from rnnx.ops.pointwise import Pointwise
 from rnnx.typing import Array, Kernel
 
