@@ -186,10 +186,13 @@ def gate_names(cell: Any) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
     for prefix, member in getattr(cell, "members", {}).items():
         found |= {f"{prefix}.{name}": gates for name, gates in gate_names(member).items()}
-    order = getattr(cell, "order", ())
-    width = len(order) * getattr(cell, "hidden_size", 0)
-    if len(order) > 1:
-        found |= {name: tuple(order) for name, shape in cell.param_shapes.items() if shape[-1] == width}
+    if found or not hasattr(cell, "gate_blocks"):
+        return found
+    order = tuple(getattr(cell, "order", ()))
+    for name in cell.param_shapes:
+        blocks = cell.gate_blocks(name)
+        if blocks > 1:
+            found[name] = order if len(order) == blocks else tuple(map(str, range(blocks)))
     return found
 
 

@@ -4,6 +4,7 @@ import pytest
 
 import rnnx
 from rnnx.gradient_check.hints import CARRIED, CLIPPED
+from rnnx.gradient_check.problem import gate_names
 from support.sabotage import TENSORS
 
 CELLS = {cell.__name__: cell for cell in TENSORS}
@@ -72,3 +73,13 @@ def test_values_and_their_ratio_are_told():
     assert row.ratio == pytest.approx(2.0)
     assert f"{row.analytic:.9g} against {row.numeric:.9g} (ratio 2)" in str(row)
     assert row.analytic == pytest.approx(2.0 * row.numeric)
+
+
+def test_blocks_are_named_of_every_cell():
+    assert gate_names(rnnx.LSTM(2, 3, gate_order="figo")) == dict.fromkeys(("Wx", "Wh", "b"), tuple("figo"))
+    assert gate_names(rnnx.GRU(2, 3)) == dict.fromkeys(("Wx", "Wh", "b"), ("r", "z", "n"))
+    assert gate_names(rnnx.RNN(2, 3)) == {}
+    assert gate_names(rnnx.SRU(2, 3)) == {"W": ("0", "1", "2", "3")}
+    stack = rnnx.Stack(rnnx.LSTM(2, 3), rnnx.Bidirectional(rnnx.GRU(3, 2)))
+    assert gate_names(stack)["layers.1.backward.Wh"] == ("r", "z", "n")
+    assert gate_names(stack)["layers.0.b"] == ("i", "f", "g", "o")
