@@ -1,5 +1,6 @@
 """The check's own proof: it sees all that changes a gradient, and the run tells where it does not."""
 
+import inspect
 import json
 import sys
 from dataclasses import replace
@@ -10,11 +11,12 @@ import pytest
 from rnnx.cells import REGISTRY
 from rnnx.containers import CONTAINERS
 from rnnx.errors import OptionError
+from rnnx.gradient_check.check import failing
 from rnnx.gradient_check.mutation import Mutant, MutationReport, mutation_run, run
 from rnnx.gradient_check.mutation.copies import Copies, Tools, kind
 from rnnx.gradient_check.mutation.operators import OPERATORS, mutations
 from rnnx.gradient_check.mutation.problems import Measure, screen
-from rnnx.gradient_check.mutation.run import _Run, failures
+from rnnx.gradient_check.mutation.run import _Run
 from rnnx.gradient_check.mutation.sources import dependents, source
 
 CELLS = REGISTRY | CONTAINERS
@@ -32,11 +34,21 @@ def test_every_mutant_that_changes_a_gradient_is_killed(report):
     assert len(report.having("killed")) >= 200
 
 
-def test_every_cell_has_mutants_of_its_own(report):
-    for name, part in report.by("cell").items():
-        killed = [m for m in part.having("killed") if m.place.startswith(("rnnx.cells", "rnnx.containers"))]
+def test_every_file_of_cells_has_mutants(report):
+    for name, make in CELLS.items():
+        file = type(make(1, 1)).__module__
+        killed = [m for m in report.having("killed") if m.place.startswith(f"{file}:")]
         assert len(killed) >= (10 if name in REGISTRY else 5), name
-    assert [*report.by("cell")] == [*CELLS]
+
+
+def test_every_body_is_changed(report):
+    """Each formula of a backward pass, as seen from the traced bodies of all cells and variants."""
+    lines = {m.place for m in report.having("killed")}
+    for make in REGISTRY.values():
+        for body in getattr(make(1, 1), "bodies", ()):
+            source_lines, first = inspect.getsourcelines(body.body)
+            places = {f"{body.body.__module__}:{first + k}" for k in range(len(source_lines))}
+            assert "backward" not in body.__name__ or places & lines, body.__name__
 
 
 def test_every_operator_makes_mutants_that_the_check_kills(report):
@@ -89,7 +101,7 @@ def _own_file_only(monkeypatch):
 @pytest.mark.usefixtures("_own_file_only")
 def test_a_check_that_overlooks_a_tensor_lets_mutants_survive():
     def weak(problem, backend):
-        return (row for row in failures(problem, backend) if row.tensor != "bn")
+        return (row for row in failing(problem, backend) if row.tensor != "bn")
 
     report = mutation_run(["gru"], weak)
     survivors = {m.change for m in report.having("survived")}
@@ -140,7 +152,7 @@ def test_nothing_outside_sees_the_copies():
 def test_what_the_forward_pass_runs_too_is_changed_in_the_backward_pass_only():
     """The recurrent weights of a reset-before GRU go through one function in both passes."""
     make = REGISTRY["gru-reset-before"]
-    tries = _Run("gru-reset-before", make, failures)
+    tries = _Run("gru-reset-before", make, failing)
     (scene,) = (scene for scene in tries._scenes() if scene.source.name == "rnnx.cells.gru")
     (swap,) = (
         each

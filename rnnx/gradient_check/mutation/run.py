@@ -32,24 +32,22 @@ from rnnx.gradient_check.problem import Problem, Tensors
 from rnnx.gradient_check.report import GradientRow
 
 Check = Callable[[Problem, Backend], Iterator[GradientRow]]
-"""Yields the rows that fail."""
+"""Yields rows that fail."""
 
 Change = tuple[ast.AST, str]
 """A node, and what became of it."""
 
-
-def failures(problem: Problem, backend: Backend) -> Iterator[GradientRow]:
-    """Yield what the gradient check finds wrong."""
-    yield from failing(problem, backend)
+EVERYWHERE = object
+"""What a change is settled for once it is killed; an equivalent one, for cells of the same class only."""
 
 
 def mutation_run(
-    names: Iterable[str], check: Check = failures, told: Callable[[str], object] = lambda name: None
+    names: Iterable[str], check: Check = failing, told: Callable[[str], object] = lambda name: None
 ) -> MutationReport:
     """Run a check on every mutant of registered cells, on NumPy.
 
     A change outside a cell's own file, such as one of the time loop, is tried on one cell after the other,
-    until the check sees it.
+    until the check sees it; one that is equivalent for a cell is not tried on others of the same class.
 
     Parameters
     ----------
@@ -65,12 +63,12 @@ def mutation_run(
     OptionError
         The check fails on a cell as it is.
     """
-    report, proven = MutationReport(), set[Change]()
+    report, settled = MutationReport(), dict[Change, type]()
     with use_backend("numpy"), np.errstate(all="ignore"):
         for name in names:
             told(name)
             run = _Run(name, (REGISTRY | CONTAINERS)[name], check)
-            report += MutationReport(tuple(run.mutants(proven)))
+            report += MutationReport(tuple(run.mutants(settled)))
     return report
 
 
@@ -82,23 +80,19 @@ class _Run:
         self.type = type(make(1, 1))
         self.measure = Measure(name, make)
         self.outputs: dict[Any, Tensors] = {}
+        self.trapped = False  # whether the true cell has passed the traps
 
-    def mutants(self, proven: set[Change]) -> Iterator[Mutant]:
-        """Try all changes but the proven ones; one outside the cell's file is proven once it is killed."""
-        if found := self._refusal(screen(self.name, self.make), *traps(self.name, self.make)):
-            raise OptionError(
-                f"The gradients of the cell {self.name!r} as it is do not pass: {found}",
-                f"Run rnnx gradcheck {self.name} first.",
-            )
+    def mutants(self, settled: dict[Change, type]) -> Iterator[Mutant]:
+        """Try all changes, but those outside the cell's file only where `settled` has no verdict on them."""
+        self._demand(screen(self.name, self.make))
         for scene in self._scenes():
             elsewhere = scene.source.name != self.type.__module__
             for mutation in mutations(scene):
                 change = mutation.node, str(mutation)
-                if change not in proven:
+                if not (elsewhere and settled.get(change) in (EVERYWHERE, self.type)):
                     verdict, reason = self._verdict(mutation)
+                    settled[change] = EVERYWHERE if verdict in ("killed", "error") else self.type
                     yield Mutant(self.name, mutation.operator, *mutation.place, change[1], verdict, reason)
-                    if elsewhere and verdict in ("killed", "error"):
-                        proven.add(change)
 
     def _scenes(self) -> list[Scene]:
         """The modules that the cell is written in, as runs of it show them."""
@@ -121,13 +115,27 @@ class _Run:
             if found := self._refusal(screen(self.name, make)):
                 return "killed", found
             difference = self.measure.difference(make)
-            if not difference:
-                return "equivalent", self._why(mutation)
-            if found := self._refusal(*traps(self.name, make)):
-                return "killed", found
         except Exception as error:  # a change may break the code in any way
             return "error", f"{type(error).__name__}: {error}"
+        if not difference:
+            return "equivalent", self._why(mutation)
+        if not self.trapped:
+            self._demand(*traps(self.name, self.make))
+            self.trapped = True
+        try:
+            if found := self._refusal(*traps(self.name, make)):
+                return "killed", found
+        except Exception as error:
+            return "error", f"{type(error).__name__}: {error}"
         return "survived", difference
+
+    def _demand(self, *problems: Problem) -> None:
+        """The check passes the true cell."""
+        if found := self._refusal(*problems):
+            raise OptionError(
+                f"The gradients of the cell {self.name!r} as it is do not pass: {found}",
+                f"Run rnnx gradcheck {self.name} first.",
+            )
 
     def _refusal(self, *problems: Problem) -> str:
         """What the check finds first, if anything."""
