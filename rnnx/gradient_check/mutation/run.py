@@ -100,11 +100,12 @@ class _Run:
         for case in WATCHED:
             copies = Copies(self.type, lambda name: source(name).watched)
             problem = case.of(self.name, copies.of(self.make))
+            for upstream in upstreams(problem, 0):
+                gradients(problem, upstream)
+            # Last: a step may bind the bodies of both passes, and each is traced where it is bound first.
             for run in problem.without_tape, problem.by_steps:
                 if run is not None:
                     run(problem.tensors)
-            for upstream in upstreams(problem, 0):
-                gradients(problem, upstream)
             runs.append(copies.tools)
         self.modules = set(copies.modules)
         return [Scene(source(name), runs) for name in copies.modules]
