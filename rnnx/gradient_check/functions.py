@@ -40,6 +40,8 @@ class Pair:
             )
         outputs, cache = result
         named = _named(outputs)
+        if not named:
+            raise FunctionError("gradcheck: forward returns no outputs; expected at least one array.")
         for name, value in named.items():
             if not self.backend.holds(value):
                 raise FunctionError(

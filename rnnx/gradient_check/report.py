@@ -140,7 +140,7 @@ class GradientRow:
         ratio = "" if isnan(self.ratio) else f" (ratio {self.ratio:.4g})"
         case = f"{self.case}; upstream on {self.upstream}" if self.upstream else self.case
         return (
-            f"{start} {verdict} the {self.oracle}: relative error {self.error:.1e} (at most "
+            f"{start} {verdict} {_listed([self.oracle])}: relative error {self.error:.1e} (at most "
             f"{self.tolerance:.0e}) at {place}, {self.analytic:.9g} against {self.numeric:.9g}{ratio} "
             f"({case})."
         )
