@@ -25,7 +25,7 @@ MOST_DERIVATIVES = 10**7
 
 AUTOGRAD = "autograd"
 
-DIRECTIONS = 4
+DIRECTIONS = 3
 
 ALL_SUBSETS = 3
 """Outputs up to which every subset of them has upstream gradients."""
@@ -273,7 +273,8 @@ class Examination:
         return np.eye(value.size).reshape(value.size, *value.shape)
 
     def _random_directions(self, value: np.ndarray) -> np.ndarray:
-        directions = draw(self.rng, (DIRECTIONS, *value.shape))
+        # Where every entry is compared with NumPy's, too, one is enough.
+        directions = draw(self.rng, (1 if self.small else DIRECTIONS, *value.shape))
         lengths = np.sqrt(np.sum(directions**2, axis=tuple(range(1, directions.ndim)), keepdims=True))
         unit: np.ndarray = directions / lengths
         return unit

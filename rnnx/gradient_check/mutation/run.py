@@ -34,6 +34,9 @@ from rnnx.gradient_check.report import GradientRow
 Check = Callable[[Problem, Backend], Iterator[GradientRow]]
 """Yields rows that fail."""
 
+Choice = Callable[[str, Mutation], bool]
+"""Whether a change of a cell, by its name, is tried."""
+
 Change = tuple[ast.AST, str]
 """A node, and what became of it."""
 
@@ -42,12 +45,16 @@ EVERYWHERE = object
 
 
 def mutation_run(
-    names: Iterable[str], check: Check = failing, told: Callable[[str], object] = lambda name: None
+    names: Iterable[str],
+    check: Check = failing,
+    told: Callable[[str], object] = lambda name: None,
+    chosen: Choice = lambda name, mutation: True,
 ) -> MutationReport:
     """Run a check on every mutant of registered cells, on NumPy.
 
-    A change outside a cell's own file, such as one of the time loop, is tried on one cell after the other,
-    until the check sees it; one that is equivalent for a cell is not tried on others of the same class.
+    A change outside a cell's own files, those of its class and of its pointwise bodies, is tried on one cell
+    after the other until the check sees it; one that is equivalent for a cell is not tried on others of the
+    same class.
 
     Parameters
     ----------
@@ -57,6 +64,8 @@ def mutation_run(
         The check that is to be proven: ``check(problem, backend)`` yields the rows that fail.
     told : callable
         Called with the name of each cell as its turn comes.
+    chosen : callable
+        Which changes are tried; all of them if not given.
 
     Raises
     ------
@@ -68,7 +77,7 @@ def mutation_run(
         for name in names:
             told(name)
             run = _Run(name, (REGISTRY | CONTAINERS)[name], check)
-            report += MutationReport(tuple(run.mutants(settled)))
+            report += MutationReport(tuple(run.mutants(settled, chosen)))
     return report
 
 
@@ -77,19 +86,22 @@ class _Run:
 
     def __init__(self, name: str, make: Make, check: Check) -> None:
         self.name, self.make, self.check = name, make, check
-        self.type = type(make(1, 1))
+        cell: Any = make(1, 1)
+        self.type = type(cell)
+        self.own = {self.type.__module__, *(each.body.__module__ for each in getattr(cell, "bodies", ()))}
         self.measure = Measure(name, make)
         self.outputs: dict[Any, Tensors] = {}
         self.trapped = False  # whether the true cell has passed the traps
 
-    def mutants(self, settled: dict[Change, type]) -> Iterator[Mutant]:
-        """Try all changes, but those outside the cell's file only where `settled` has no verdict on them."""
+    def mutants(self, settled: dict[Change, type], chosen: Choice) -> Iterator[Mutant]:
+        """Try the chosen changes, but those outside its files only where `settled` has no verdict on them."""
         self._demand(screen(self.name, self.make))
         for scene in self._scenes():
-            elsewhere = scene.source.name != self.type.__module__
+            elsewhere = scene.source.name not in self.own
             for mutation in mutations(scene):
                 change = mutation.node, str(mutation)
-                if not (elsewhere and settled.get(change) in (EVERYWHERE, self.type)):
+                known = elsewhere and settled.get(change) in (EVERYWHERE, self.type)
+                if not known and chosen(self.name, mutation):
                     verdict, reason = self._verdict(mutation)
                     settled[change] = EVERYWHERE if verdict in ("killed", "error") else self.type
                     yield Mutant(self.name, mutation.operator, *mutation.place, change[1], verdict, reason)
