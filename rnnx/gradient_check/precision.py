@@ -20,6 +20,9 @@ TOO_COARSE = 0.5
 """Relative rounding from which on a precision decides nothing: float16 has three digits to begin with."""
 
 
+LIMITS = {dtype: np.finfo(dtype) for dtype in ("float64", "float32", "float16")}
+
+
 def against(dtype: str) -> str:
     """What stands for the oracle in these rows."""
     return f"{IN_FLOAT64}, in {dtype}"
@@ -62,7 +65,7 @@ def compare_precisions(
             continue
         if dtype == "float16" and kinked:
             continue
-        slack = rounding(judge.length, dtype)
+        slack, limits = rounding(judge.length, dtype), LIMITS[dtype]
         if slack > TOO_COARSE:
             continue
         place = Place(problem, str(backend), against(dtype), ", ".join(upstream))
@@ -89,8 +92,10 @@ def compare_precisions(
         for name, value in truth.items():
             if name not in found or found[name].shape != value.shape:
                 continue  # said where the gradients are compared
-            size = of_size(sizes.get(name, np.abs(value)))
-            allowed = slack * size + nearby.get(name, 0.0)
+            size = of_size(np.maximum(sizes.get(name, 0.0), np.abs(value)))
+            # A product below the range is off by half of the smallest number; none is known beyond it.
+            allowed = slack * (size + limits.smallest_subnormal / limits.eps) + nearby.get(name, 0.0)
+            allowed = np.where(np.abs(value) <= limits.max, allowed, np.inf)
             arrays = found[name], value, allowed
             if double:
                 judged = judge.compare(place, name, *arrays)

@@ -65,14 +65,16 @@ class Purity:
         """Nothing is written to, zero gives zero, sums give sums, a second pass gives the same or refuses."""
         shapes = self.judge.shapes
         ones, twos = ({name: draw(self.rng, shape) for name, shape in shapes.items()} for _ in range(2))
-        _, backward = self.problem.forward(self._tensors())
-        given = self._on(ones)
+        tensors, given = self._tensors(), self._on(ones)
+        _, backward = self.problem.forward(tensors)
         cache = getattr(backward, "cache", None)
         before = _snapshot(cache, self.backend)
         answer = backward(given)
         of_ones = self._host({name: value for name, value in answer.items() if self._fits(name, value)})
         for name, value in given.items():
             yield self._untouched(f"upstream {name}", self.backend.to_numpy(value), ones[name])
+        for name, value in tensors.items():
+            yield self._untouched(name, self.backend.to_numpy(value), self.problem.tensors[name])
         yield from self._second(backward, ones, of_ones, before, cache)
         sums = {name: FACTOR * (ones[name] - 3.0 * twos[name]) for name in shapes}
         of_twos, of_sums = self._gradients(twos), self._gradients(sums)

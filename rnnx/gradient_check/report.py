@@ -129,9 +129,10 @@ class GradientRow:
         start = f"{self.name} on {self.backend}: {what}"
         if not self.checked:
             at = f", first at {self.skipped_at[0]}" if self.skipped_at else ""
+            why = "steps meet a kink" if "differences" in self.oracle else "values are not finite"
             return (
                 f"{start} was NOT CHECKED by {self.oracle}: {self.skipped} of {self.entries + self.skipped} "
-                f"steps meet a kink{at}."
+                f"{why}{at}."
             )
         if self.refused:
             return f"{start} cannot be compared with the {self.oracle} ({self.case})."

@@ -144,3 +144,26 @@ def test_forward_passes_that_sum_in_another_order(rng, wrong, passed):
     rows = {row.oracle: row for row in report.rows}
     assert rows[FORWARD[0]].error > 1e-12
     assert report.passed is passed, str(report)
+
+
+@pytest.mark.parametrize("power", [75.0, -300.0, -6.0])
+def test_what_a_narrower_range_cannot_hold_is_no_mistake(power):
+    def forward(x):
+        return (10.0**power) * np.sin(x), x
+
+    def backward(dy, x):
+        return {"x": (10.0**power) * dy * np.cos(x)}
+
+    with np.errstate(all="ignore"):
+        report = rnnx.gradcheck(forward, backward, {"x": np.linspace(0.2, 1.2, 6)})
+    assert report.passed, str(report)
+    assert (F32 in {row.oracle for row in report.rows}) is (power == -6.0)
+
+
+def test_a_gradient_that_should_be_zero():
+    report = rnnx.gradcheck(
+        lambda x: (0.0 * x, x), lambda dy, x: {"x": 1e-12 * dy}, {"x": np.linspace(0.2, 1.2, 6)}
+    )
+    (row,) = (row for row in report.failures if row.kind == "oracle")
+    assert [row] == list(report.failures)
+    assert "times the right value" not in row.hint
