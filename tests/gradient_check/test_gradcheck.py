@@ -114,9 +114,11 @@ def test_central_differences_catch_sabotage(monkeypatch):
         assert {row.tensor for row in report.failures} == tensors, str(report)
 
 
-def test_autograd_catches_sabotage(torch):
+def test_torch_catches_sabotage_and_so_does_its_autograd(torch):
     for sabotaged, tensors in TENSORS.items():
         rows = check(small(sabotaged), backends.resolve("torch")).rows
+        by_others = {row.tensor for row in rows if row.oracle != AUTOGRAD and not row.passed}
+        assert by_others == tensors, sabotaged.__name__
         by_autograd = {row.tensor for row in rows if row.oracle == AUTOGRAD and not row.passed}
         if sabotaged.__name__ not in NOT_BY_AUTOGRAD:
             assert by_autograd == tensors, sabotaged.__name__

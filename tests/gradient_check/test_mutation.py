@@ -42,7 +42,7 @@ OF_PEOPLE = {
 }
 """Changes that people make: cell, operator, and the change as a regular expression."""
 
-RARE = ("change a constant", "forget an activation's derivative", "take another state")
+RARE = ("change a constant", "forget an activation's derivative")
 """Operators that find few places: all that they make is tried."""
 
 SHARE = 4

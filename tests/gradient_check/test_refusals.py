@@ -233,6 +233,46 @@ def test_a_cell_that_returns_no_outputs_to_differentiate(monkeypatch, changed, f
 
 
 @pytest.mark.parametrize(
+    ("method", "changed", "message"),
+    [
+        (
+            "forward",
+            lambda y, final, tape: (y, tape),
+            r"Cell\.forward returns a tuple of 2; expected \(y, final",
+        ),
+        (
+            "forward",
+            lambda y, final, tape: y,
+            r"Cell\.forward returns a ndarray; expected \(y, final state, tape",
+        ),
+        (
+            "forward",
+            lambda y, final, tape: (y, final.h, tape),
+            "returns a ndarray as final state; expected one w",
+        ),
+        (
+            "backward",
+            lambda dx, dstate, grads: (dx, grads),
+            r"backward returns a tuple of 2; expected \(dx, ds",
+        ),
+        (
+            "backward",
+            lambda dx, dstate, grads: (dx, dstate, [*grads]),
+            "returns a list as grads; expected a dict",
+        ),
+    ],
+)
+def test_a_cell_whose_passes_return_something_else(method, changed, message):
+    class Cell(rnnx.RNN):
+        pass
+
+    true = getattr(rnnx.RNN, method)
+    setattr(Cell, method, lambda *arguments, **options: changed(*true(*arguments, **options)))
+    with pytest.raises(rnnx.FunctionError, match=message):
+        rnnx.gradcheck(Cell(2, 3))
+
+
+@pytest.mark.parametrize(
     ("changed", "found", "hint"),
     [
         (lambda dx: dx.astype("float32"), "gradient of dtype float32, expected float64", "Keep the inputs'"),
