@@ -149,6 +149,13 @@ class Backend:
         """Gradients of a scalar function of named arrays by the library's own automatic differentiation."""
         raise NotImplementedError(f"{self.name} has no automatic differentiation")
 
+    def watching(self, see: Callable[[str, Any, Any], None]) -> AbstractContextManager[Any]:
+        """While it is open, ``see(name, arguments, result)`` is called after each operation of the library.
+
+        Where a library cannot tell of them, nothing is seen.
+        """
+        return nullcontext()
+
     def freeze(self, x: Array) -> Array:
         """X, protected from writing where the library can do so."""
         return x

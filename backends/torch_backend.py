@@ -80,6 +80,10 @@ class TorchBackend(Backend):
         gradients = torch.autograd.grad(function(leaves), list(leaves.values()), materialize_grads=True)
         return dict(zip(leaves, gradients, strict=True))
 
+    def watching(self, see: Callable[[str, Any, Any], None]) -> AbstractContextManager[Any]:
+        context: AbstractContextManager[Any] = _Watching(see)
+        return context
+
     def matmul(self, shape: tuple[int, ...], dtype: Any) -> Product:
         return lambda a, b, out: torch.matmul(a, b, out=out)
 
@@ -90,6 +94,17 @@ class TorchBackend(Backend):
         if self.asynchronous:  # index_add_ adds with atomics there, in no fixed order
             return super().scatter_add(ids, rows, size)
         return self.zeros((size, rows.shape[1]), rows.dtype).index_add_(0, ids, rows)
+
+
+class _Watching(torch.overrides.TorchFunctionMode):  # type: ignore[misc]
+    def __init__(self, see: Callable[[str, Any, Any], None]) -> None:
+        super().__init__()
+        self.see = see
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        self.see(torch.overrides.resolve_name(func) or "", args, result)
+        return result
 
 
 def create(device: str | None) -> Backend:

@@ -29,8 +29,8 @@ def run_self_test(cells: list[str] | None, backend: str, json_file: Path | None)
     console = Console()
     with console.status("checking") as status:
         report = mutation_run(names, told=status.update)
-    for attribute in "cell", "operator":
-        console.print(_table(report, attribute))
+    for attribute, keys in {"cell": names, "operator": [*report.by("operator")]}.items():
+        console.print(_table(report, attribute, keys))
     for mutant in report.having("survived"):
         console.print(f"{mutant.cell} SURVIVED: {mutant}", style="red", markup=False, highlight=False)
     equivalent: dict[str, list[str]] = {}
@@ -50,9 +50,11 @@ def run_self_test(cells: list[str] | None, backend: str, json_file: Path | None)
     return 0 if report.passed else 1
 
 
-def _table(report: MutationReport, attribute: str) -> Table:
+def _table(report: MutationReport, attribute: str, keys: list[str]) -> Table:
     table = Table(attribute, "mutants", *VERDICTS.values(), "kill rate")
-    for key, part in report.by(attribute).items():
+    parts = report.by(attribute)
+    for key in keys:
+        part = parts.get(key, MutationReport())
         counts = [len(part.having(verdict)) for verdict in VERDICTS]
         table.add_row(key, f"{len(part.mutants)}", *map(str, counts), _percent(part))
     return table

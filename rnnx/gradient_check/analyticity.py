@@ -1,16 +1,19 @@
 """Which operation of a function is not analytic, so that the complex step does not apply: its name and line.
 
-The function runs once on NumPy arrays that watch what is done to them (NumPy Enhancement Proposals 13, 18).
+The function runs once on NumPy arrays that watch what is done to them (NumPy Enhancement Proposals 13, 18),
+or on those of a library that tells of its operations by itself.
 """
 
 import linecache
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
+
+from rnnx.backends import Backend
 
 DROPS, COMPARES = "drops the imaginary part", "compares values, so that it may have kinks"
 
@@ -34,7 +37,6 @@ LOST = "discards the imaginary part"
 CONSTRUCTORS = ("array", "asarray", "ascontiguousarray", "empty", "full", "ones", "zeros")
 """Functions of NumPy whose results do not watch by themselves."""
 
-_HERE = __file__
 _array = np.array
 
 
@@ -109,16 +111,45 @@ def _bare(x: Any) -> Any:
     return x.view(np.ndarray) if isinstance(x, Watched) else x
 
 
-def _caller() -> str:
-    """The line of the function under test: the innermost one that is neither here nor in NumPy."""
+def _caller(*libraries: str) -> str:
+    """The line of the function under test: the innermost one that is neither here nor in a library."""
     frame: Any = sys._getframe(1)
-    numpy = np.__path__[0]
+    others = (__name__, "numpy", *libraries)
     while frame is not None:
-        name = frame.f_code.co_filename
-        if name != _HERE and not name.startswith(numpy):
-            return line(name, frame.f_lineno)
+        module = frame.f_globals.get("__name__", "")
+        if not any(module == other or module.startswith(f"{other}.") for other in others):
+            return line(frame.f_code.co_filename, frame.f_lineno)
         frame = frame.f_back
     return "somewhere"
+
+
+def operations_on(
+    backend: Backend, run: Callable[[dict[str, Any]], object], tensors: dict[str, np.ndarray]
+) -> list[str]:
+    """The same as `operations`, on another library's arrays, as far as it tells of them."""
+    found: list[str] = []
+
+    def is_complex(x: Any) -> bool:
+        return backend.holds(x) and bool(backend.xp.isdtype(x.dtype, "complex floating"))
+
+    def see(name: str, inputs: Sequence[Any], result: Any) -> None:
+        if not any(map(is_complex, inputs)):
+            return
+        name = name.removesuffix(".__get__")  # of a property such as x.real
+        real = backend.holds(result) and backend.xp.isdtype(result.dtype, "real floating")
+        effect = DROPS if real else EFFECTS.get(name.rpartition(".")[2].removesuffix("_physical"), "")
+        if effect:
+            found.append(f"{name} {effect} ({_caller(*libraries)})")
+
+    given = {name: backend.asarray(value, "complex128") for name, value in tensors.items()}
+    roots = {
+        module.partition(".")[0]
+        for module in (backend.xp.__name__, type(next(iter(given.values()))).__module__)
+    }
+    libraries = type(backend).__module__, *roots
+    with suppress(Exception), backend.watching(see):  # its refusal says less than the operations before it
+        run(given)
+    return list(dict.fromkeys(found))
 
 
 def line(file: str, number: int) -> str:

@@ -121,7 +121,7 @@ def compare(
     directions : bool
         Whether the entries are derivatives along directions.
     """
-    relative = divisor(hand, np.where(np.isfinite(oracle), oracle, 0.0), least)
+    relative = divisor(_finite(hand), _finite(oracle), least)
     known = np.isfinite(allowed) & np.isfinite(oracle)
     tolerance = np.where(known, allowed, 0.0) / np.where(np.isfinite(relative), relative, 1.0)
     decided = known & (tolerance <= undecided)
@@ -151,6 +151,10 @@ def compare(
         skipped_at=tuple(f"{tensor}{index} ({place.problem.case})" for index in skipped),
     )
     return Comparison(row, place, hand, oracle, wrong)
+
+
+def _finite(x: np.ndarray) -> np.ndarray:
+    return np.where(np.isfinite(x), x, 0.0)
 
 
 def refused(place: Place, tensor: str, problem: str, hint: str) -> Comparison:

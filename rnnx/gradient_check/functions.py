@@ -8,7 +8,7 @@ import numpy as np
 from rnnx.backends import Backend, use_backend
 from rnnx.errors import FunctionError, OptionError, ShapeError
 from rnnx.gradient_check import refusals
-from rnnx.gradient_check.problem import Problem, Tensors
+from rnnx.gradient_check.problem import Problem, Tensors, parts
 from rnnx.typing import Array
 
 OUTPUT = "output"
@@ -32,14 +32,11 @@ class Pair:
 
     def __call__(self, tensors: Tensors) -> tuple[Tensors, "BoundBackward"]:
         result = self.forward(**tensors)
-        if not isinstance(result, tuple) or len(result) != 2:
-            found = f"a tuple of {len(result)}" if isinstance(result, tuple) else f"a {type(result).__name__}"
-            raise FunctionError(
-                f"gradcheck: forward returns {found}; expected (outputs, cache).",
-                "The cache is whatever backward needs, or None.",
-            )
-        outputs, cache = result
+        needs = "The cache is whatever backward needs, or None."
+        outputs, cache = parts(result, "forward", "outputs", "cache", hint=needs)
         named = _named(outputs)
+        if not named:
+            raise FunctionError("gradcheck: forward returns no outputs; expected at least one array.")
         for name, value in named.items():
             if not self.backend.holds(value):
                 raise FunctionError(

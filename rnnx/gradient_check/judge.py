@@ -1,6 +1,6 @@
 """The verdict on a difference: whether the oracle's error and the rounding of both passes explain it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,8 @@ Host = dict[str, np.ndarray]
 SAMPLES, NEARBY, MARGIN = 5, 1e-2, 30.0
 """Points near the inputs at which rounding is measured, how near, and how much more than that is allowed."""
 
+POINTS = 8
+"""Points near the inputs at which it is looked how much a function changes."""
 
 MOST_ROUNDING = 1e-6
 """Relative error that no rounding in float64 explains, since gradients of float32 have a digit left."""
@@ -121,3 +123,29 @@ def gradients(
             if value.dtype != backend.dtype(dtype):
                 raise DtypeError(f"the gradient of {name} comes back as {value.dtype}")
         return {name: backend.to_numpy(value).astype(np.float64) for name, value in found.items()}
+
+
+def changes(
+    run: Callable[[Host], Host], point: Host, there: Host, distance: float, seed: int
+) -> dict[str, np.ndarray]:
+    """How much each entry of what a function gives changes within that relative distance of a point.
+
+    Parameters
+    ----------
+    run : callable
+    point : dict of str to float64 array
+    there : dict of str to float64 array
+        What it gives at the point.
+    distance : float
+        Relative to the largest entry of each array.
+    seed : int
+    """
+    rng, found = np.random.default_rng(seed), {name: np.zeros(value.shape) for name, value in there.items()}
+    for _ in range(POINTS):
+        moved = {
+            k: v + distance * np.max(np.abs(v), initial=0.0) * rng.uniform(-1.0, 1.0, v.shape)
+            for k, v in point.items()
+        }
+        for name, value in run(moved).items():
+            found[name] = np.maximum(found[name], np.abs(value - there[name]))
+    return found

@@ -13,8 +13,8 @@ from rnnx.typing import SequenceCell
 
 Make = Callable[[int, int], SequenceCell]
 
-LARGE = (61, 67, 9, 5)
-"""D, H, T and N of the check along directions."""
+LARGE = (8, 70, 60, 4)
+"""D, H, T and N of the check along directions; long enough for what a backward pass does piece by piece."""
 
 SMALL = (3, 5)
 """D and H that a class is tried with first."""
@@ -41,7 +41,7 @@ def problems(name: str, makers: Mapping[str, Make]) -> list[Problem]:
     if name in LAYERS:
         return LAYERS[name]()
     if name in makers:
-        return _of_maker(makers[name], name)
+        return of_maker(makers[name], name)
     found, title = _imported(name), name.rpartition(":")[2]
     if not lacking(found):
         return problems_of(found, title, STEPS, BATCH)
@@ -63,10 +63,11 @@ def problems(name: str, makers: Mapping[str, Make]) -> list[Problem]:
             f"{name}{SMALL} gives a {type(cell).__name__}; expected a cell.",
             f"It lacks {', '.join(lacking(cell))}.",
         )
-    return _of_maker(found, title)
+    return of_maker(found, title)
 
 
-def _of_maker(make: Make, name: str) -> list[Problem]:
+def of_maker(make: Make, name: str) -> list[Problem]:
+    """All problems of the cells that a function makes, small ones first."""
     D, H, T, N = LARGE
     small, cell = cell_problems(make, name), make(D, H)
     if not cell.analytic:

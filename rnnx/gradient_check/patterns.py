@@ -51,7 +51,7 @@ def constant_ratio(found: Comparison) -> Iterator[str]:
     if not np.isfinite(ratio) or ratio == 0.0 or np.any(np.abs(ratios - ratio) > within * abs(ratio)):
         return
     yield from (sentence for value, sentence in _factors(found) if abs(ratio / value - 1.0) < within)
-    if len(ratios) > 1:
+    if len(ratios) > 1 and f"{ratio:.4g}" != "1":
         yield f"It is {ratio:.4g} times the right value where it is wrong: a constant factor."
 
 

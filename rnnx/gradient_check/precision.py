@@ -6,20 +6,21 @@ wrong dtype, a sum in a narrower one.
 """
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 
 import numpy as np
 
 from rnnx.backends import Backend, resolve
 from rnnx.errors import DtypeError
 from rnnx.gradient_check.comparison import Comparison, Place, compare, of_size, refused, rounding
-from rnnx.gradient_check.judge import Host, Judge, gradients
+from rnnx.gradient_check.judge import Host, Judge, changes, gradients
 from rnnx.gradient_check.report import IN_FLOAT64
 
 TOO_COARSE = 0.5
 """Relative rounding from which on a precision decides nothing: float16 has three digits to begin with."""
 
-NEARBY = 8
-"""Points near the inputs at which the gradient of a function with kinks is looked at."""
+
+LIMITS = {dtype: np.finfo(dtype) for dtype in ("float64", "float32", "float16")}
 
 
 def against(dtype: str) -> str:
@@ -64,15 +65,16 @@ def compare_precisions(
             continue
         if dtype == "float16" and kinked:
             continue
-        slack = rounding(judge.length, dtype)
+        slack, limits = rounding(judge.length, dtype), LIMITS[dtype]
         if slack > TOO_COARSE:
             continue
         place = Place(problem, str(backend), against(dtype), ", ".join(upstream))
         # Inputs that both precisions hold exactly: only the arithmetic differs.
         point = {k: v.astype(dtype).astype(np.float64) for k, v in problem.tensors.items()}
         weights = {k: v.astype(dtype).astype(np.float64) for k, v in upstream.items()}
+        derivatives = partial(gradients, problem, truth_backend, "float64", upstream=weights)
         try:
-            truth = gradients(problem, truth_backend, "float64", point, weights)
+            truth = derivatives(point)
         except (DtypeError, AttributeError):
             return  # no gradients of that dtype, or no arrays: said where they are compared
         try:
@@ -86,12 +88,14 @@ def compare_precisions(
             continue
         # Few digits and a difference such as 1 - tanh**2: an entry may be worse off than its own terms tell.
         vague = kinked or dtype == "float16"
-        nearby = _changes(judge, truth_backend, point, weights, truth, slack) if vague else {}
+        nearby = changes(derivatives, point, truth, slack, judge.seed) if vague else {}
         for name, value in truth.items():
             if name not in found or found[name].shape != value.shape:
                 continue  # said where the gradients are compared
-            size = of_size(sizes.get(name, np.abs(value)))
-            allowed = slack * size + nearby.get(name, 0.0)
+            size = of_size(np.maximum(sizes.get(name, 0.0), np.abs(value)))
+            # A product below the range is off by half of the smallest number; none is known beyond it.
+            allowed = slack * (size + limits.smallest_subnormal / limits.eps) + nearby.get(name, 0.0)
+            allowed = np.where(np.abs(value) <= limits.max, allowed, np.inf)
             arrays = found[name], value, allowed
             if double:
                 judged = judge.compare(place, name, *arrays)
@@ -99,21 +103,3 @@ def compare_precisions(
                 judged = compare(place, name, *arrays, least=size, undecided=TOO_COARSE)
             if judged.row.checked:  # else the oracle's row tells of the kinks
                 yield judged
-
-
-def _changes(
-    judge: Judge, backend: Backend, point: Host, upstream: Host, there: Host, distance: float
-) -> dict[str, np.ndarray]:
-    """How much each entry of the gradients changes within that relative distance of a point."""
-    rng, found = (
-        np.random.default_rng(judge.seed),
-        {name: np.zeros(value.shape) for name, value in there.items()},
-    )
-    for _ in range(NEARBY):
-        moved = {
-            k: v + distance * np.max(np.abs(v), initial=0.0) * rng.uniform(-1.0, 1.0, v.shape)
-            for k, v in point.items()
-        }
-        for name, value in gradients(judge.problem, backend, "float64", moved, upstream).items():
-            found[name] = np.maximum(found[name], np.abs(value - there[name]))
-    return found

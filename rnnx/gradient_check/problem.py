@@ -14,6 +14,7 @@ import numpy as np
 
 from rnnx import states
 from rnnx.backends import get_backend
+from rnnx.errors import FunctionError
 from rnnx.typing import Array, SequenceCell
 
 Tensors = dict[str, Array]
@@ -72,6 +73,14 @@ class Problem:
     def entries(self) -> int:
         """Entries of all tensors together."""
         return sum(value.size for value in self.tensors.values())
+
+
+def parts(result: Any, function: str, *names: str, hint: str = "") -> tuple[Any, ...]:
+    """What a function returns, which must be a tuple of so many."""
+    if isinstance(result, tuple) and len(result) == len(names):
+        return result
+    found = f"a tuple of {len(result)}" if isinstance(result, tuple) else f"a {type(result).__name__}"
+    raise FunctionError(f"gradcheck: {function} returns {found}; expected ({', '.join(names)}).", hint)
 
 
 def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
@@ -135,15 +144,28 @@ def cell_problem(
 
     def forward(values: Tensors) -> tuple[Tensors, Backward]:
         params, x, state = split(values)
-        y, final, tape = cell.forward(params, x, state, **ragged)
+        result = cell.forward(params, x, state, **ragged)
+        y, final, tape = parts(result, f"{name}.forward", "y", "final state", "tape")
+        named = outputs(y, final)
+        if named.keys() != {"y", *finals}:
+            raise FunctionError(
+                f"gradcheck: {name}.forward returns a {type(final).__name__} as final state; expected one "
+                f"with {', '.join(finals).replace('final.', '')}."
+            )
 
         def backward(upstream: Tensors) -> Tensors:
             ends = [upstream.get(name) for name in finals]
             dfinal = None if all(end is None for end in ends) else states.from_leaves(sizes, iter(ends))
-            dx, dstate, grads = cell.backward(tape, upstream.get("y"), dfinal)
+            found = cell.backward(tape, upstream.get("y"), dfinal)
+            dx, dstate, grads = parts(found, f"{name}.backward", "dx", "dstate", "grads")
+            if not isinstance(grads, Mapping):
+                raise FunctionError(
+                    f"gradcheck: {name}.backward returns a {type(grads).__name__} as grads; expected a dict.",
+                    "Its keys are the names of the parameters.",
+                )
             return {**grads, "x": dx, **(dict(states.leaves(dstate)) if with_state else {})}
 
-        return outputs(y, final), backward
+        return named, backward
 
     def without_tape(values: Tensors) -> Tensors:
         y, final, _ = cell.forward(*split(values), **ragged, training=False)
@@ -186,10 +208,13 @@ def gate_names(cell: Any) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
     for prefix, member in getattr(cell, "members", {}).items():
         found |= {f"{prefix}.{name}": gates for name, gates in gate_names(member).items()}
-    order = getattr(cell, "order", ())
-    width = len(order) * getattr(cell, "hidden_size", 0)
-    if len(order) > 1:
-        found |= {name: tuple(order) for name, shape in cell.param_shapes.items() if shape[-1] == width}
+    if found or not hasattr(cell, "gate_blocks"):
+        return found
+    order = tuple(getattr(cell, "order", ()))
+    for name in cell.param_shapes:
+        blocks = cell.gate_blocks(name)
+        if blocks > 1:
+            found[name] = order if len(order) == blocks else tuple(map(str, range(blocks)))
     return found
 
 

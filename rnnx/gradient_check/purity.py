@@ -10,8 +10,9 @@ from rnnx.backends import Backend
 from rnnx.errors import TapeConsumed
 from rnnx.gradient_check.comparison import Comparison, Place, compare, of_size, refused, rounding
 from rnnx.gradient_check.judge import Host, Judge
-from rnnx.gradient_check.problem import Backward, Tensors, draw
+from rnnx.gradient_check.problem import Backward, Problem, Tensors, draw
 from rnnx.gradient_check.report import AGAIN, ENDED, LINEAR, PADDING, SECOND, UNTOUCHED
+from rnnx.typing import Array
 
 FACTOR = 1e3
 """Of the upstream gradients that a combination of two others is compared under."""
@@ -20,6 +21,21 @@ DEPTH = 4
 """Levels of nested containers of a cache that are looked into."""
 
 NO_CONTAINER = (type(None), str, bytes, type, ModuleType, FunctionType)
+
+
+def unfit_outputs(problem: Problem, backend: Backend, outputs: Tensors) -> Iterator[Comparison]:
+    """Outputs that no gradient can be told of: no arrays, of another dtype, not finite."""
+    place = Place(problem, str(backend), AGAIN)
+    for name, value in outputs.items():
+        if not backend.holds(value):
+            yield refused(place, name, f"a {type(value).__name__}, no array on {backend}", "Return arrays.")
+        elif value.dtype != backend.dtype("float64"):
+            found = f"{value.dtype} from float64 inputs"
+            yield refused(place, name, found, "Keep the inputs' dtype; write constants as Python numbers.")
+        elif not np.all(finite := np.isfinite(backend.to_numpy(value))):
+            found = f"NaN or infinity in {np.sum(~finite)} of {finite.size} entries"
+            hint = "Look for a division by zero, an overflow, and memory that is never written (np.empty)."
+            yield refused(place, name, found, hint)
 
 
 class Purity:
@@ -49,22 +65,23 @@ class Purity:
         """Nothing is written to, zero gives zero, sums give sums, a second pass gives the same or refuses."""
         shapes = self.judge.shapes
         ones, twos = ({name: draw(self.rng, shape) for name, shape in shapes.items()} for _ in range(2))
-        _, backward = self.problem.forward(self._tensors())
-        given = self._on(ones)
+        tensors, given = self._tensors(), self._on(ones)
+        _, backward = self.problem.forward(tensors)
         cache = getattr(backward, "cache", None)
         before = _snapshot(cache, self.backend)
         answer = backward(given)
-        of_ones = self._host(answer)
+        of_ones = self._host({name: value for name, value in answer.items() if self._fits(name, value)})
         for name, value in given.items():
             yield self._untouched(f"upstream {name}", self.backend.to_numpy(value), ones[name])
+        for name, value in tensors.items():
+            yield self._untouched(name, self.backend.to_numpy(value), self.problem.tensors[name])
         yield from self._second(backward, ones, of_ones, before, cache)
         sums = {name: FACTOR * (ones[name] - 3.0 * twos[name]) for name in shapes}
         of_twos, of_sums = self._gradients(twos), self._gradients(sums)
         of_zeros = self._gradients({name: 0.0 * value for name, value in ones.items()})
         for name, value in of_ones.items():
-            same = [self.problem.tensors.get(name), of_twos.get(name), of_sums.get(name)]
-            if any(other is None or other.shape != value.shape for other in same):
-                continue  # said where the gradients are compared
+            if any(name not in other for other in (of_twos, of_sums, of_zeros)):
+                continue
             size = FACTOR * (np.abs(value) + 3.0 * np.abs(of_twos[name]))
             expected = FACTOR * (value - 3.0 * of_twos[name])
             allowed = rounding(self.judge.length) * of_size(size)
@@ -72,7 +89,7 @@ class Purity:
             found = self.judge.compare(place, name, of_sums[name], expected, allowed, 4.0 * FACTOR)
             yield _hinted(found, _not_linear(of_zeros[name], self.problem.tensors[name]))
         for name, mask in self.problem.padding.items():
-            if name in of_ones and of_ones[name].shape[: mask.ndim] == mask.shape:
+            if name in of_ones:
                 yield self._zero(PADDING, name, of_ones[name][mask])
 
     def _second(
@@ -110,6 +127,15 @@ class Purity:
         arrays = {name: value for name, value in values.items() if self.backend.holds(value)}
         return {name: np.array(self.backend.to_numpy(value)) for name, value in arrays.items()}
 
+    def _fits(self, name: str, gradient: Array) -> bool:
+        """Whether a gradient is one; of others it is said where they are compared."""
+        known = self.backend.holds(gradient) and name in self.problem.tensors
+        return known and bool(
+            gradient.dtype == self.backend.dtype("float64")
+            and gradient.shape == self.problem.tensors[name].shape
+            and np.all(np.isfinite(self.backend.to_numpy(gradient)))
+        )
+
     def _gradients(self, upstream: Host) -> Host:
         _, backward = self.problem.forward(self._tensors())
         return self._host(backward(self._on(upstream)))
@@ -139,7 +165,7 @@ def _hinted(found: Comparison, hint: str) -> Comparison:
 
 def _not_linear(of_zeros: np.ndarray, value: np.ndarray) -> str:
     if np.any(of_zeros != 0.0):
-        if of_zeros.shape == value.shape and np.allclose(of_zeros, value, rtol=1e-9, atol=0.0):
+        if np.allclose(of_zeros, value, rtol=1e-9, atol=0.0):
             return "Without any upstream gradient it is the tensor itself: start it with zeros."
         return "It is not zero without any upstream gradient: something else is added to it."
     return "It is not proportional to the upstream gradient: is it clipped, or normalised?"

@@ -129,9 +129,10 @@ class GradientRow:
         start = f"{self.name} on {self.backend}: {what}"
         if not self.checked:
             at = f", first at {self.skipped_at[0]}" if self.skipped_at else ""
+            why = "steps meet a kink" if "differences" in self.oracle else "values are not finite"
             return (
                 f"{start} was NOT CHECKED by {self.oracle}: {self.skipped} of {self.entries + self.skipped} "
-                f"steps meet a kink{at}."
+                f"{why}{at}."
             )
         if self.refused:
             return f"{start} cannot be compared with the {self.oracle} ({self.case})."
@@ -140,7 +141,7 @@ class GradientRow:
         ratio = "" if isnan(self.ratio) else f" (ratio {self.ratio:.4g})"
         case = f"{self.case}; upstream on {self.upstream}" if self.upstream else self.case
         return (
-            f"{start} {verdict} the {self.oracle}: relative error {self.error:.1e} (at most "
+            f"{start} {verdict} {_listed([self.oracle])}: relative error {self.error:.1e} (at most "
             f"{self.tolerance:.0e}) at {place}, {self.analytic:.9g} against {self.numeric:.9g}{ratio} "
             f"({case})."
         )

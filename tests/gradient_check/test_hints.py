@@ -4,7 +4,8 @@ import pytest
 
 import rnnx
 from rnnx.gradient_check.hints import CARRIED, CLIPPED
-from support.sabotage import TENSORS
+from rnnx.gradient_check.problem import gate_names
+from support.sabotage import TENSORS, checked
 
 CELLS = {cell.__name__: cell for cell in TENSORS}
 
@@ -45,7 +46,7 @@ HINTS = {
 @pytest.mark.parametrize("name", HINTS)
 def test_where_and_why(name):
     tensor, where, hint = HINTS[name]
-    report = rnnx.gradcheck(CELLS[name](3, 4))
+    report = checked(CELLS[name])
     (row,) = (row for row in report.failures if row.tensor == tensor and row.oracle == "complex step")
     assert row.where.startswith(where), str(row)
     assert hint in row.hint, str(row)
@@ -56,7 +57,7 @@ def test_every_sabotaged_backward_pass_has_a_hint_here():
     forward_only = {"OtherInference", "OtherStep"}
     assert HINTS.keys() == CELLS.keys() - forward_only
     for name in forward_only:
-        rows = rnnx.gradcheck(CELLS[name](3, 4)).failures
+        rows = checked(CELLS[name]).failures
         assert all("DIFFERS from the" in str(row) and "the gradient of" not in str(row) for row in rows)
 
 
@@ -68,7 +69,17 @@ def test_hints_along_directions():
 
 
 def test_values_and_their_ratio_are_told():
-    (row,) = (row for row in rnnx.gradcheck(CELLS["DoubledBias"](3, 4)).failures if row.kind == "oracle")
+    (row,) = (row for row in checked(CELLS["DoubledBias"]).failures if row.kind == "oracle")
     assert row.ratio == pytest.approx(2.0)
     assert f"{row.analytic:.9g} against {row.numeric:.9g} (ratio 2)" in str(row)
     assert row.analytic == pytest.approx(2.0 * row.numeric)
+
+
+def test_blocks_are_named_of_every_cell():
+    assert gate_names(rnnx.LSTM(2, 3, gate_order="figo")) == dict.fromkeys(("Wx", "Wh", "b"), tuple("figo"))
+    assert gate_names(rnnx.GRU(2, 3)) == dict.fromkeys(("Wx", "Wh", "b"), ("r", "z", "n"))
+    assert gate_names(rnnx.RNN(2, 3)) == {}
+    assert gate_names(rnnx.SRU(2, 3)) == {"W": ("0", "1", "2", "3")}
+    stack = rnnx.Stack(rnnx.LSTM(2, 3), rnnx.Bidirectional(rnnx.GRU(3, 2)))
+    assert gate_names(stack)["layers.1.backward.Wh"] == ("r", "z", "n")
+    assert gate_names(stack)["layers.0.b"] == ("i", "f", "g", "o")

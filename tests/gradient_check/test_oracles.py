@@ -144,6 +144,32 @@ def test_a_torch_function_that_takes_no_complex_numbers(torch):
     assert "it takes no complex numbers (NotImplementedError" in report.notes[0]
 
 
+@pytest.mark.parametrize(
+    ("name", "note"),
+    [
+        ("abs", "torch.abs drops the imaginary part"),
+        ("real", "torch.Tensor.real drops the imaginary part"),
+        ("conj", "torch.Tensor.conj turns the imaginary part round"),
+        ("norm", "torch.linalg.norm drops the imaginary part"),
+    ],
+)
+def test_what_is_not_analytic_on_torch_is_named(torch, name, note):
+    function = {
+        "abs": lambda x: torch.abs(x) * x,
+        "real": lambda x: x.real * x,
+        "conj": lambda x: x * x.conj(),
+        "norm": lambda x: torch.linalg.norm(x[:, None], axis=1) * x,
+    }[name]
+
+    report = rnnx.gradcheck(
+        lambda x: (function(x), x), lambda dy, x: {"x": 2.0 * dy * x}, {"x": torch.tensor([0.3, 0.7])}
+    )
+    assert report.passed, str(report)
+    assert {row.oracle for row in report.gradients} == {DIFFERENCES, "autograd"}
+    assert note in report.notes[0]
+    assert "test_oracles.py, line" in report.notes[0]
+
+
 def test_autograd_that_cannot_follow_is_noted_and_no_failure(torch):
     def hidden(x):
         with torch.no_grad():

@@ -10,6 +10,7 @@ from rnnx.cells import RNN
 from rnnx.gradient_check.check import check
 from rnnx.gradient_check.precision import against, dtypes
 from rnnx.gradient_check.problem import Problem, cell_problem
+from rnnx.gradient_check.report import FORWARD
 
 F32, F16, F64 = map(against, ("float32", "float16", "float64"))
 
@@ -123,3 +124,46 @@ def test_gradients_of_another_dtype_and_none_at_all(cell, problem):
     rows = rnnx.gradcheck(cell(2, 3)).failures
     assert {row.tensor for row in rows} == {"b"}
     assert any(problem in str(row) for row in rows)
+
+
+@pytest.mark.parametrize(("wrong", "passed"), [(0.0, True), (1e-9, False)])
+def test_forward_passes_that_sum_in_another_order(rng, wrong, passed):
+    """What comes out is small beside what was summed."""
+    x = rng.uniform(-1e3, 1e3, 40)
+    x[-1] = 1e-3 - np.sum(x[:-1])
+
+    def forward(values):
+        y = sum(values["x"][k] for k in range(40)) * np.ones(1)
+        return {"y": y}, lambda upstream: {"x": np.ones(40) * upstream["y"]}
+
+    def without_tape(values):
+        return {"y": sum(values["x"][k] for k in reversed(range(40))) * np.ones(1) + wrong}
+
+    problem = Problem("sum", "cancelling", {"x": x}, forward, without_tape=without_tape, portable=False)
+    report = check([problem], rnnx.get_backend())
+    rows = {row.oracle: row for row in report.rows}
+    assert rows[FORWARD[0]].error > 1e-12
+    assert report.passed is passed, str(report)
+
+
+@pytest.mark.parametrize("power", [75.0, -300.0, -6.0])
+def test_what_a_narrower_range_cannot_hold_is_no_mistake(power):
+    def forward(x):
+        return (10.0**power) * np.sin(x), x
+
+    def backward(dy, x):
+        return {"x": (10.0**power) * dy * np.cos(x)}
+
+    with np.errstate(all="ignore"):
+        report = rnnx.gradcheck(forward, backward, {"x": np.linspace(0.2, 1.2, 6)})
+    assert report.passed, str(report)
+    assert (F32 in {row.oracle for row in report.rows}) is (power == -6.0)
+
+
+def test_a_gradient_that_should_be_zero():
+    report = rnnx.gradcheck(
+        lambda x: (0.0 * x, x), lambda dy, x: {"x": 1e-12 * dy}, {"x": np.linspace(0.2, 1.2, 6)}
+    )
+    (row,) = (row for row in report.failures if row.kind == "oracle")
+    assert [row] == list(report.failures)
+    assert "times the right value" not in row.hint

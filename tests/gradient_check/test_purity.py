@@ -122,6 +122,21 @@ class WritesToInput(RNN):
 
 
 @dataclass(frozen=True)
+class WritesToParams(RNN):
+    """Its backward pass does; the gradients are right."""
+
+    def forward(self, params, x, state=None, *, lengths=None, training=True):
+        y, final, tape = super().forward(params, x, state, lengths=lengths, training=training)
+        return y, final, (tape, params)
+
+    def backward(self, tape, dy=None, dstate=None):
+        tape, params = tape
+        found = super().backward(tape, dy, dstate)
+        params["b"][...] = 0.0
+        return found
+
+
+@dataclass(frozen=True)
 class Random(RNN):
     def forward(self, params, x, state=None, *, lengths=None, training=True):
         noise = np.random.default_rng().uniform(0.9, 1.1)
@@ -134,6 +149,7 @@ class Random(RNN):
         (LeaksPadding, "y", ENDED, "y is not exactly zero past the ends of the sequences: mask it."),
         (GradientOfPadding, "x", PADDING, "x is not exactly zero past the ends"),
         (WritesToInput, "x", UNTOUCHED, "x was written to: work on a copy of it."),
+        (WritesToParams, "b", UNTOUCHED, "b was written to: work on a copy of it."),
         (Random, "y", AGAIN, "The forward pass is random: seed its generator inside of it."),
     ],
 )

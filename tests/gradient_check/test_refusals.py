@@ -1,5 +1,8 @@
 """Functions and inputs that no gradient can be told of: each error says what to change."""
 
+import re
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 
@@ -178,6 +181,7 @@ def test_what_cannot_be_checked_is_refused(forward, backward, given, error, prob
 @pytest.mark.parametrize(
     ("call", "message"),
     [
+        (lambda: rnnx.gradcheck(lambda x: ({}, x), doubled, {"x": X}), "forward returns no outputs"),
         (lambda: rnnx.gradcheck(same, doubled), "expected a cell, such as rnnx.LSTM"),
         (
             lambda: rnnx.gradcheck(same, doubled, {}),
@@ -191,5 +195,104 @@ def test_what_cannot_be_checked_is_refused(forward, backward, given, error, prob
     ],
 )
 def test_arguments_that_do_not_fit(call, message):
-    with pytest.raises((rnnx.OptionError, rnnx.ShapeError), match=message):
+    with pytest.raises((rnnx.OptionError, rnnx.ShapeError, rnnx.FunctionError), match=message):
         call()
+
+
+@dataclass(frozen=True)
+class Returns(rnnx.RNN):
+    """Something else than a forward pass should."""
+
+    def changed(self, y):
+        raise NotImplementedError
+
+    def forward(self, params, x, state=None, *, lengths=None, training=True):
+        y, final, tape = super().forward(params, x, state, lengths=lengths, training=training)
+        return self.changed(y), final, tape
+
+
+@pytest.mark.parametrize(
+    ("changed", "found", "hint"),
+    [
+        (lambda self, y: y.tolist(), "a list, no array on numpy", "Return arrays."),
+        (lambda self, y: y.astype("float32"), "float32 from float64 inputs", "Keep the inputs' dtype"),
+        (
+            lambda self, y: np.where(np.arange(len(y))[:, None, None] == 0, np.nan, y),
+            "NaN or infinity in 6 of 24 entries",
+            "Look for a division by zero",
+        ),
+    ],
+    ids=["list", "float32", "NaN"],
+)
+def test_a_cell_that_returns_no_outputs_to_differentiate(monkeypatch, changed, found, hint):
+    monkeypatch.setattr(Returns, "changed", changed)
+    rows = rnnx.gradcheck(Returns(2, 3)).failures
+    assert {row.tensor for row in rows} == {"y"}
+    assert found in str(rows[0])
+    assert hint in rows[0].hint
+
+
+@pytest.mark.parametrize(
+    ("method", "changed", "message"),
+    [
+        (
+            "forward",
+            lambda y, final, tape: (y, tape),
+            r"Cell\.forward returns a tuple of 2; expected \(y, final",
+        ),
+        (
+            "forward",
+            lambda y, final, tape: y,
+            r"Cell\.forward returns a ndarray; expected \(y, final state, tape",
+        ),
+        (
+            "forward",
+            lambda y, final, tape: (y, final.h, tape),
+            "returns a ndarray as final state; expected one w",
+        ),
+        (
+            "backward",
+            lambda dx, dstate, grads: (dx, grads),
+            r"backward returns a tuple of 2; expected \(dx, ds",
+        ),
+        (
+            "backward",
+            lambda dx, dstate, grads: (dx, dstate, [*grads]),
+            "returns a list as grads; expected a dict",
+        ),
+    ],
+)
+def test_a_cell_whose_passes_return_something_else(method, changed, message):
+    class Cell(rnnx.RNN):
+        pass
+
+    true = getattr(rnnx.RNN, method)
+    setattr(Cell, method, lambda *arguments, **options: changed(*true(*arguments, **options)))
+    with pytest.raises(rnnx.FunctionError, match=message):
+        rnnx.gradcheck(Cell(2, 3))
+
+
+@pytest.mark.parametrize(
+    ("changed", "found", "hint"),
+    [
+        (lambda dx: dx.astype("float32"), "gradient of dtype float32, expected float64", "Keep the inputs'"),
+        (
+            lambda dx: dx[:, :, :1],
+            r"gradient of shape \(4, 2, 1\), expected \(4, 2, 2\)",
+            "its tensor's shape",
+        ),
+        (lambda dx: dx.tolist(), "a gradient that is no array on numpy", "Return arrays"),
+        (lambda dx: np.where(dx == dx.max(), np.nan, dx), "DIFFERS .* nan against", "It is not finite"),
+    ],
+    ids=["float32", "shape", "list", "NaN"],
+)
+def test_a_cell_whose_gradient_is_none(changed, found, hint):
+    class Cell(rnnx.RNN):
+        def backward(self, tape, dy=None, dstate=None):
+            dx, dstate, grads = super().backward(tape, dy, dstate)
+            return changed(dx), dstate, grads
+
+    report = rnnx.gradcheck(Cell(2, 3))
+    assert {(row.tensor, row.oracle) for row in report.failures} == {("x", "complex step")}
+    assert re.search(found, str(report))
+    assert hint in report.failures[0].hint

@@ -1,7 +1,9 @@
 """Cells with one deliberate error each in their backward pass: a check that passes one of them is none."""
 
 from dataclasses import dataclass, replace
+from functools import cache
 
+from rnnx import gradcheck
 from rnnx.backends import of
 from rnnx.cells import GRU, LSTM, RNN, LSTMState
 
@@ -282,3 +284,9 @@ TENSORS = {
     OtherStep: {"y", "final.h"},
 }
 """Every sabotaged cell and the tensors whose gradient it spoils: these and no others must be reported."""
+
+
+@cache
+def checked(cell):
+    """The report on a small one, made once for all tests."""
+    return gradcheck(cell(3, 4))

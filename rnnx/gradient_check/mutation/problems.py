@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnnx.gradient_check.mutation.copies import Make
-from rnnx.gradient_check.problem import Backward, Problem, Tensors, cell_problem, cell_problems, draw
-from rnnx.typing import SequenceCell
+from rnnx.gradient_check.named import LARGE, of_maker
+from rnnx.gradient_check.problem import Backward, Problem, Tensors, cell_problem, draw
 
 
 class Case(NamedTuple):
@@ -25,36 +25,29 @@ class Case(NamedTuple):
 
     def of(self, cell: str, make: Make, seed: int = 0) -> Problem:
         """The problem of the cell of that name."""
-        made: Any = make(self.D, self.H)
-        if self.lengths is not None:
-            made = _Ragged(made, self.lengths)
-        found = cell_problem(
-            made,
+        return cell_problem(
+            make(self.D, self.H),
             cell,
             self.name,
             self.T,
             self.N,
             saturated=self.saturated,
             with_state=self.with_state,
+            lengths=self.lengths,
             seed=seed,
         )
-        return found if self.lengths is None else replace(found, by_steps=None)  # a step has no length
 
 
 SCREEN = Case("equal sizes", 2, 2, 2, 2)
 """All sizes equal, so that confused axes give a wrong number and no error."""
 
-RAGGED = Case("ragged", 2, 3, 5, 3, (2, 5, 4))
-"""Two sequences end before the last one, each more than a step after what ended before it."""
-
-LONG = Case("long", 8, 70, 60, 4)
-"""Long enough for what is done piece by piece, and large enough to be checked along directions."""
+LONG = Case("long", *LARGE)
 
 WATCHED = Case("watched", 7, 5, 4, 2), Case("watched, ragged", 7, 5, 4, 2, (2, 4)), LONG
 """Runs that show what code does; in the first ones a shape tells what an array is."""
 
 SMALL = (
-    RAGGED,
+    Case("ragged", 2, 3, 5, 3, (2, 5, 4)),
     Case("T=4, N=2", 3, 5, 4, 2),
     Case("one step", 4, 3, 1, 2),
     Case("saturated", 2, 3, 3, 1, saturated=True),
@@ -88,9 +81,8 @@ def screen(cell: str, make: Make) -> Problem:
 
 
 def traps(cell: str, make: Make) -> list[Problem]:
-    """A ragged batch, the problems of the gradient check, and a long one unless kinks lie in its way."""
-    long = LONG.of(cell, make)
-    return [RAGGED.of(cell, make), *cell_problems(make, cell), *([long] if long.analytic else [])]
+    """The problems of the gradient check; ragged ones first, which most that the screen passes needs."""
+    return sorted(of_maker(make, cell), key=lambda problem: not problem.padding)
 
 
 def remembered(problem: Problem, known: dict[Any, Tensors]) -> Problem:
@@ -154,16 +146,3 @@ def _differing(found: Tensors, true: Tensors) -> str:
         if not np.max(np.abs(a - b), initial=0.0) <= ROUNDING * np.max(np.abs(b), initial=0.0):
             return name
     return ""
-
-
-class _Ragged:
-    """A cell that is always given the same lengths."""
-
-    def __init__(self, cell: SequenceCell, lengths: tuple[int, ...]) -> None:
-        self.cell, self.lengths = cell, np.asarray(lengths)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.cell, name)
-
-    def forward(self, *arguments: Any, **options: Any) -> Any:
-        return self.cell.forward(*arguments, lengths=self.lengths, **options)

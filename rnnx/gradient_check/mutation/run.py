@@ -32,24 +32,29 @@ from rnnx.gradient_check.problem import Problem, Tensors
 from rnnx.gradient_check.report import GradientRow
 
 Check = Callable[[Problem, Backend], Iterator[GradientRow]]
-"""Yields the rows that fail."""
+"""Yields rows that fail."""
+
+Choice = Callable[[str, Mutation], bool]
+"""Whether a change of a cell, by its name, is tried."""
 
 Change = tuple[ast.AST, str]
 """A node, and what became of it."""
 
-
-def failures(problem: Problem, backend: Backend) -> Iterator[GradientRow]:
-    """Yield what the gradient check finds wrong."""
-    yield from failing(problem, backend)
+EVERYWHERE = object
+"""What a change is settled for once it is killed; an equivalent one, for cells of the same class only."""
 
 
 def mutation_run(
-    names: Iterable[str], check: Check = failures, told: Callable[[str], object] = lambda name: None
+    names: Iterable[str],
+    check: Check = failing,
+    told: Callable[[str], object] = lambda name: None,
+    chosen: Choice = lambda name, mutation: True,
 ) -> MutationReport:
     """Run a check on every mutant of registered cells, on NumPy.
 
-    A change outside a cell's own file, such as one of the time loop, is tried on one cell after the other,
-    until the check sees it.
+    A change outside a cell's own files, those of its class and of its pointwise bodies, is tried on one cell
+    after the other until the check sees it; one that is equivalent for a cell is not tried on others of the
+    same class.
 
     Parameters
     ----------
@@ -59,18 +64,20 @@ def mutation_run(
         The check that is to be proven: ``check(problem, backend)`` yields the rows that fail.
     told : callable
         Called with the name of each cell as its turn comes.
+    chosen : callable
+        Which changes are tried; all of them if not given.
 
     Raises
     ------
     OptionError
         The check fails on a cell as it is.
     """
-    report, proven = MutationReport(), set[Change]()
+    report, settled = MutationReport(), dict[Change, type]()
     with use_backend("numpy"), np.errstate(all="ignore"):
         for name in names:
             told(name)
             run = _Run(name, (REGISTRY | CONTAINERS)[name], check)
-            report += MutationReport(tuple(run.mutants(proven)))
+            report += MutationReport(tuple(run.mutants(settled, chosen)))
     return report
 
 
@@ -79,26 +86,25 @@ class _Run:
 
     def __init__(self, name: str, make: Make, check: Check) -> None:
         self.name, self.make, self.check = name, make, check
-        self.type = type(make(1, 1))
+        cell: Any = make(1, 1)
+        self.type = type(cell)
+        self.own = {self.type.__module__, *(each.body.__module__ for each in getattr(cell, "bodies", ()))}
         self.measure = Measure(name, make)
         self.outputs: dict[Any, Tensors] = {}
+        self.trapped = False  # whether the true cell has passed the traps
 
-    def mutants(self, proven: set[Change]) -> Iterator[Mutant]:
-        """Try all changes but the proven ones; one outside the cell's file is proven once it is killed."""
-        if found := self._refusal(screen(self.name, self.make), *traps(self.name, self.make)):
-            raise OptionError(
-                f"The gradients of the cell {self.name!r} as it is do not pass: {found}",
-                f"Run rnnx gradcheck {self.name} first.",
-            )
+    def mutants(self, settled: dict[Change, type], chosen: Choice) -> Iterator[Mutant]:
+        """Try the chosen changes, but those outside its files only where `settled` has no verdict on them."""
+        self._demand(screen(self.name, self.make))
         for scene in self._scenes():
-            elsewhere = scene.source.name != self.type.__module__
+            elsewhere = scene.source.name not in self.own
             for mutation in mutations(scene):
                 change = mutation.node, str(mutation)
-                if change not in proven:
+                known = elsewhere and settled.get(change) in (EVERYWHERE, self.type)
+                if not known and chosen(self.name, mutation):
                     verdict, reason = self._verdict(mutation)
+                    settled[change] = EVERYWHERE if verdict in ("killed", "error") else self.type
                     yield Mutant(self.name, mutation.operator, *mutation.place, change[1], verdict, reason)
-                    if elsewhere and verdict in ("killed", "error"):
-                        proven.add(change)
 
     def _scenes(self) -> list[Scene]:
         """The modules that the cell is written in, as runs of it show them."""
@@ -106,11 +112,12 @@ class _Run:
         for case in WATCHED:
             copies = Copies(self.type, lambda name: source(name).watched)
             problem = case.of(self.name, copies.of(self.make))
+            for upstream in upstreams(problem, 0):
+                gradients(problem, upstream)
+            # Last: a step may bind the bodies of both passes, and each is traced where it is bound first.
             for run in problem.without_tape, problem.by_steps:
                 if run is not None:
                     run(problem.tensors)
-            for upstream in upstreams(problem, 0):
-                gradients(problem, upstream)
             runs.append(copies.tools)
         self.modules = set(copies.modules)
         return [Scene(source(name), runs) for name in copies.modules]
@@ -121,13 +128,27 @@ class _Run:
             if found := self._refusal(screen(self.name, make)):
                 return "killed", found
             difference = self.measure.difference(make)
-            if not difference:
-                return "equivalent", self._why(mutation)
-            if found := self._refusal(*traps(self.name, make)):
-                return "killed", found
         except Exception as error:  # a change may break the code in any way
             return "error", f"{type(error).__name__}: {error}"
+        if not difference:
+            return "equivalent", self._why(mutation)
+        if not self.trapped:
+            self._demand(*traps(self.name, self.make))
+            self.trapped = True
+        try:
+            if found := self._refusal(*traps(self.name, make)):
+                return "killed", found
+        except Exception as error:
+            return "error", f"{type(error).__name__}: {error}"
         return "survived", difference
+
+    def _demand(self, *problems: Problem) -> None:
+        """The check passes the true cell."""
+        if found := self._refusal(*problems):
+            raise OptionError(
+                f"The gradients of the cell {self.name!r} as it is do not pass: {found}",
+                f"Run rnnx gradcheck {self.name} first.",
+            )
 
     def _refusal(self, *problems: Problem) -> str:
         """What the check finds first, if anything."""
