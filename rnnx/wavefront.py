@@ -112,7 +112,6 @@ class Record:
         c[t-1, k], and so c[t, k] in the next slab.
     gates : (S, 4H, B*N) array
         The backward pass makes the gradients of the pre-activations of them.
-    tanh_c : (S, H, B*N) array
     """
 
     plane: Plane
@@ -121,7 +120,6 @@ class Record:
     operands: Array
     c: Array
     gates: Array
-    tanh_c: Array
 
 
 def forward(
@@ -147,7 +145,7 @@ def forward(
     operands = backend.zeros((chunk + 1, 2 * H + F + 1, B * N), dtype)
     operands[:, -1, :] = 1.0
     c = backend.zeros((chunk + 1 if training else 1, H, B * N), dtype)
-    gates, tanh_c = (backend.zeros((kept, rows, B * N), dtype) for rows in (4 * H, H))
+    gates = backend.zeros((kept, 4 * H, B * N), dtype)
     for k in range(B if T else 0):
         own, slot = cell.features(k), plane.slots(k, k + 1)
         operands[k, :H, slot] = state.h[:, own].T
@@ -165,17 +163,17 @@ def forward(
             at = s - start
             now = at if training else 0
             before = c[now, ...]
-            after = operands[at + 1, ...], c[now + 1, ...] if training else before, tanh_c[now, ...]
+            after = operands[at + 1, ...], c[now + 1, ...] if training else before
             step(s, operands[at, ...], gates[now, ...], before, *after)
             for k, rows, columns in plane.endings(s):
-                for end, slab in zip(final, after, strict=False):
+                for end, slab in zip(final, after, strict=True):
                     end[rows, cell.features(k)] = slab[:H, columns].T
         for k, steps, slabs in plane.tracks(start, stop):
             h = operands[slabs.start + 1 : slabs.stop + 1, :H, plane.slots(k, k + 1)]
             y[steps, :, cell.features(k)] = xp.matrix_transpose(h)
     for end, first, last in plane.ends:
         y[end:, first:last, :] = 0.0
-    record = Record(plane, params, weights, operands, c, gates, tanh_c) if training else None
+    record = Record(plane, params, weights, operands, c, gates) if training else None
     return y, final, record
 
 
@@ -232,8 +230,8 @@ def backward(
 
 def _bind_forward(
     cell: Any, backend: Backend, plane: Plane, params: Params, weights: Array
-) -> Callable[[int, Array, Array, Array, Array, Array, Array], None]:
-    """Return ``step(s, operand, gates, c, after, c_next, tanh_c)``: all but `operand` and `c` are filled."""
+) -> Callable[[int, Array, Array, Array, Array, Array], None]:
+    """Return ``step(s, operand, gates, c, after, c_next)``: all but `operand` and `c` are filled."""
     H, N, peepholes = cell.hidden_size, plane.batch, cell.peephole_columns(params)
     WT = backend.operand(weights.T)
 
@@ -242,15 +240,13 @@ def _bind_forward(
         ops = Workspace(backend, H, blocks * N, weights.dtype)
         return ops.matmul(4 * H), ops.kernel(cell.bodies[0])
 
-    def step(
-        s: int, operand: Array, gates: Array, c: Array, after: Array, c_next: Array, tanh_c: Array
-    ) -> None:
+    def step(s: int, operand: Array, gates: Array, c: Array, after: Array, c_next: Array) -> None:
         first, last = plane.on(s, s + 1)
         own, above = plane.slots(first, last), plane.slots(first + 1, min(last + 1, plane.blocks))
         product, gate = bound(last - first)
         i, f, g, o = cell.blocks(product(WT, operand[:, own], gates[:, own]))
         before = c[:, own]
-        new = before if c_next is c else c_next[:, own], tanh_c[:, own], after[:H, own]
+        new = before if c_next is c else c_next[:, own], after[:H, own]
         *_, h = gate(i, f, g, o, before, *peepholes, out=(i, f, g, o, *new))
         after[H : 2 * H, above] = h[:, : above.stop - above.start]
 
@@ -275,8 +271,8 @@ def _bind_backward(
         product, gate, memory = bound(last - first)
         d, carry = record.gates[s, :, own], dc[:, own]
         i, f, g, o = cell.blocks(d)
-        saved = record.c[s, :, own], record.tanh_c[s, :, own]
-        gate(i, f, g, o, carry, *saved, dh[:, own], *peepholes, out=(i, f, g, o, carry))
+        cells = record.c[s, :, own], record.c[s + 1, :, own]
+        gate(i, f, g, o, carry, *cells, dh[:, own], *peepholes, out=(i, f, g, o, carry))
         both = product(recurrent, d, memory)
         over_time, over_frequency = before[:, own], before[:, below]
         over_time += both[:H, :]

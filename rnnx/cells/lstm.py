@@ -33,12 +33,12 @@ class LSTMState(NamedTuple):
 def lstm_forward(i, f, g, o, c):
     i, f, g, o = sigmoid(i), sigmoid(f), tanh(g), sigmoid(o)
     c_next = f * c + i * g
-    tanh_c = tanh(c_next)
-    return i, f, g, o, c_next, tanh_c, o * tanh_c
+    return i, f, g, o, c_next, o * tanh(c_next)
 
 
 @pointwise
-def lstm_backward(i, f, g, o, dc, c, tanh_c, dh):
+def lstm_backward(i, f, g, o, dc, c, c_next, dh):
+    tanh_c = tanh(c_next)
     dc = dc + dh * o * (1.0 - tanh_c * tanh_c)
     di = dc * g * (i * (1.0 - i))
     df = dc * c * (f * (1.0 - f))
@@ -68,10 +68,6 @@ class LSTM(StepCell):
     State: ClassVar[type[LSTMState]] = LSTMState
 
     @property
-    def saved_blocks(self) -> int:
-        return 1  # tanh(c[t])
-
-    @property
     def bodies(self) -> tuple[Pointwise, Pointwise]:
         return lstm_forward, lstm_backward
 
@@ -83,7 +79,7 @@ class LSTM(StepCell):
 
         def step(pre: Array, prev: LSTMState, after: LSTMState, saved: Array) -> LSTMState:
             i, f, g, o = self.blocks(recur(WhT, prev.h, pre))
-            *_, c, _, h = gate(i, f, g, o, prev.c, out=(i, f, g, o, after.c, saved, after.h))
+            *_, c, h = gate(i, f, g, o, prev.c, out=(i, f, g, o, after.c, after.h))
             return LSTMState(h, c)
 
         return step
@@ -96,7 +92,7 @@ class LSTM(StepCell):
 
         def step(pre: Array, saved: Array, prev: LSTMState, after: LSTMState, d: LSTMState) -> None:
             i, f, g, o = self.blocks(pre)
-            gate(i, f, g, o, d.c, prev.c, saved, d.h, out=(i, f, g, o, d.c))
+            gate(i, f, g, o, d.c, prev.c, after.c, d.h, out=(i, f, g, o, d.c))
             recur(Wh, pre, d.h)
 
         return step

@@ -34,12 +34,12 @@ def peephole_lstm_forward(i, f, g, o, c, pi, pf, po):
     i, f, g = sigmoid(i + pi * c), sigmoid(f + pf * c), tanh(g)
     c_next = f * c + i * g
     o = sigmoid(o + po * c_next)
-    tanh_c = tanh(c_next)
-    return i, f, g, o, c_next, tanh_c, o * tanh_c
+    return i, f, g, o, c_next, o * tanh(c_next)
 
 
 @pointwise
-def peephole_lstm_backward(i, f, g, o, dc, c, tanh_c, dh, pi, pf, po):
+def peephole_lstm_backward(i, f, g, o, dc, c, c_next, dh, pi, pf, po):
+    tanh_c = tanh(c_next)
     do = dh * tanh_c * (o * (1.0 - o))
     dc = dc + dh * o * (1.0 - tanh_c * tanh_c) + do * po
     di = dc * g * (i * (1.0 - i))
@@ -68,10 +68,6 @@ class PeepholeLSTM(StepCell):
     State: ClassVar[type[LSTMState]] = LSTMState
 
     @property
-    def saved_blocks(self) -> int:
-        return 1  # tanh(c[t])
-
-    @property
     def bodies(self) -> tuple[Pointwise, Pointwise]:
         return peephole_lstm_forward, peephole_lstm_backward
 
@@ -88,7 +84,7 @@ class PeepholeLSTM(StepCell):
 
         def step(pre: Array, prev: LSTMState, after: LSTMState, saved: Array) -> LSTMState:
             i, f, g, o = self.blocks(recur(WhT, prev.h, pre))
-            *_, c, _, h = gate(i, f, g, o, prev.c, pi, pf, po, out=(i, f, g, o, after.c, saved, after.h))
+            *_, c, h = gate(i, f, g, o, prev.c, pi, pf, po, out=(i, f, g, o, after.c, after.h))
             return LSTMState(h, c)
 
         return step
@@ -102,7 +98,7 @@ class PeepholeLSTM(StepCell):
 
         def step(pre: Array, saved: Array, prev: LSTMState, after: LSTMState, d: LSTMState) -> None:
             i, f, g, o = self.blocks(pre)
-            gate(i, f, g, o, d.c, prev.c, saved, d.h, pi, pf, po, out=(i, f, g, o, d.c))
+            gate(i, f, g, o, d.c, prev.c, after.c, d.h, pi, pf, po, out=(i, f, g, o, d.c))
             recur(Wh, pre, d.h)
 
         return step

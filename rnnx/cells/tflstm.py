@@ -162,7 +162,7 @@ class TFLSTM(Gated, BaseCell):
             own = self.features(k)
             pre = WxT @ x[:, self.window(k)].T + WhT @ state.h[:, own].T + params["b"][:, None]
             pre = pre + WkT @ hidden[-1] if hidden else pre
-            *_, c, _, h = gate(*self.blocks(pre), state.c[:, own].T, *self.peephole_columns(params))
+            *_, c, h = gate(*self.blocks(pre), state.c[:, own].T, *self.peephole_columns(params))
             hidden.append(h)
             cells.append(c)
         after = TFLSTMState(*(backend.xp.concat(blocks, axis=0).T for blocks in (hidden, cells)))

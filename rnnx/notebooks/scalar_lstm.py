@@ -72,7 +72,7 @@ def dh_ds(o: Any, s: Any) -> Array:
     _, o, s = _arrays("dh_ds", o=o, s=s)
     zero = 0.0 * s
     one = zero + 1.0
-    *_, dc = lstm_backward(zero, one, zero, o, zero, zero, rnn_tanh_forward(s)[0], one)
+    *_, dc = lstm_backward(zero, one, zero, o, zero, zero, s, one)
     return dc
 
 
@@ -107,8 +107,8 @@ def dh_dV(V: Any, x: Any, U: Any, h_prev: Any, b: Any, f: Any, i: Any, o: Any, s
     """
     a = candidate(V, x, U, h_prev, b)
     _, x, f, i, o, s_prev, _ = _arrays("dh_dV", x=x, f=f, i=i, o=o, s_prev=s_prev, a=a)
-    tanh_s, zero = rnn_tanh_forward(cell_state(i, a, f, s_prev))[0], 0.0 * a
-    _, _, dg, _, _ = lstm_backward(i, f, a, o, zero, s_prev, tanh_s, zero + 1.0)
+    s, zero = cell_state(i, a, f, s_prev), 0.0 * a
+    _, _, dg, _, _ = lstm_backward(i, f, a, o, zero, s_prev, s, zero + 1.0)
     return dg * x
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from rnnx.cells import TFLSTM, TFLSTMState
 from rnnx.cells.peephole_lstm import peephole_lstm_forward
-from rnnx.ops import pointwise
+from rnnx.ops import pointwise, tanh
 from support.sabotage import Spoilt
 
 
@@ -46,7 +46,8 @@ class SwappedCarries(Damaged, Overlapping):
 
 
 @pointwise
-def no_cell_carry(i, f, g, o, dc, c, tanh_c, dh, pi, pf, po):
+def no_cell_carry(i, f, g, o, dc, c, c_next, dh, pi, pf, po):
+    tanh_c = tanh(c_next)
     do = dh * tanh_c * (o * (1.0 - o))
     dc = dc + dh * o * (1.0 - tanh_c * tanh_c) + do * po
     di = dc * g * (i * (1.0 - i))
@@ -56,7 +57,8 @@ def no_cell_carry(i, f, g, o, dc, c, tanh_c, dh, pi, pf, po):
 
 
 @pointwise
-def no_peephole_carry(i, f, g, o, dc, c, tanh_c, dh, pi, pf, po):
+def no_peephole_carry(i, f, g, o, dc, c, c_next, dh, pi, pf, po):
+    tanh_c = tanh(c_next)
     do = dh * tanh_c * (o * (1.0 - o))
     dc = dc + dh * o * (1.0 - tanh_c * tanh_c) + do * po
     di = dc * g * (i * (1.0 - i))
