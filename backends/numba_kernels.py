@@ -48,7 +48,7 @@ from math import sqrt
 import numba
 from numpy import {dtype} as T
 from rnnx.backends.numba_gemm import product
-from {home} import {tanh} as tanh
+from rnnx.backends.numba_math import tanh{bits} as tanh
 
 ZERO, ONE = T(0.0), T(1.0)
 '''
@@ -112,9 +112,7 @@ def linear_recurrence() -> Callable[..., None]:
 
 def header(dtype: np.dtype) -> str:
     """What a generated source begins with."""
-    fast = dtype == DTYPES[0]
-    home, tanh = ("rnnx.backends.numba_math", "tanh32") if fast else ("math", "tanh")
-    return HEADER.format(dtype=dtype.name, home=home, tanh=tanh)
+    return HEADER.format(dtype=dtype.name, bits=8 * dtype.itemsize)
 
 
 def function(
