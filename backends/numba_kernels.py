@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from functools import cache
 from hashlib import sha256
+from operator import is_
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
@@ -83,10 +84,9 @@ def kernel(program: Program, dtype: Any) -> Kernel:
     dtype = np.dtype(dtype)
 
     def kernel(*inputs: Array, out: tuple[Array, ...]) -> tuple[Array, ...]:
-        same = tuple([o is i for o, i in zip(out, inputs, strict=False)])
-        shape = out[0].shape
+        same, shape = tuple(map(is_, out, inputs)), out[0].shape
         thin = tuple([FULL if x.shape == shape else ROW if x.shape[0] < shape[0] else COLUMN for x in inputs])
-        own = [o for k, o in enumerate(out) if k >= len(same) or not same[k]]
+        own = [o for k, o in enumerate(out) if k >= len(same) or not same[k]] if True in same else out
         flat = not any(thin) and all(x.flags.c_contiguous for x in (*inputs, *own))
         loop(program, dtype, same, thin, flat)(*inputs, *own)
         return out

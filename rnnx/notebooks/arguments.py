@@ -1,8 +1,9 @@
 """Checks of what is passed to the notebooks' functions: a rule for each argument, such as ``"N T D"``."""
 
 from collections.abc import Iterator, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from math import prod
+from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
 from rnnx import backends
@@ -21,7 +22,7 @@ def rules(**sizes: str) -> Rules:
 
 def agree(
     where: str, rules: Rules, arrays: tuple[Array, ...], known: Mapping[str, int] | None = None
-) -> tuple[Backend, dict[str, int]]:
+) -> tuple[Backend, Mapping[str, int]]:
     """The one backend of all arguments, and the size that each letter of their rules stands for.
 
     Parameters
@@ -40,22 +41,25 @@ def agree(
         An array disagrees with its rule, or with the others.
     MixedArraysError
     """
-    plan = _plan(rules)
-    backend = backends.of(dict(zip(plan.names, arrays, strict=True)), where)
-    shapes = [tuple(array.shape) for array in arrays]
+    backend = backends.of(dict(zip(_plan(rules).names, arrays, strict=True)), where)
+    shapes = tuple([tuple(array.shape) for array in arrays])
+    return backend, _sizes(where, rules, shapes, tuple(known.items()) if known else ())
+
+
+@lru_cache(maxsize=256)
+def _sizes(
+    where: str, rules: Rules, shapes: tuple[tuple[int, ...], ...], known: tuple[tuple[str, int], ...]
+) -> Mapping[str, int]:
+    """Size of each letter. Shapes that have passed once are looked up: a small call is mostly checks."""
+    plan, fixed = _plan(rules), dict(known)
     for at, (shape, axes) in enumerate(zip(shapes, plan.axes, strict=True)):
         if len(shape) != len(axes):
-            raise _error(where, plan, at, shapes, known or {})
-    sizes = {letter: shapes[at][axis] for letter, (at, axis) in plan.givers.items()}
-    if known:
-        sizes |= known
+            raise _error(where, plan, at, shapes, fixed)
+    sizes = {letter: shapes[at][axis] for letter, (at, axis) in plan.givers.items()} | fixed
     for at, axis, number, letters in plan.checks:
-        size = number
-        for letter in letters:
-            size *= sizes[letter]
-        if shapes[at][axis] != size:
-            raise _error(where, plan, at, shapes, known or {})
-    return backend, sizes
+        if shapes[at][axis] != number * prod([sizes[letter] for letter in letters]):
+            raise _error(where, plan, at, shapes, fixed)
+    return MappingProxyType(sizes)
 
 
 class _Plan(NamedTuple):
@@ -88,7 +92,7 @@ def _factors(rule: str) -> Iterator[tuple[int, tuple[str, ...]]]:
 
 
 def _error(
-    where: str, plan: _Plan, at: int, shapes: list[tuple[int, ...]], known: Mapping[str, int]
+    where: str, plan: _Plan, at: int, shapes: tuple[tuple[int, ...], ...], known: Mapping[str, int]
 ) -> ShapeError:
     """What was given, the rule, and where its letters have their sizes from: the other arguments."""
     sizes = dict(known)

@@ -4,6 +4,7 @@ Sizes: N batch, T time, D input, H hidden. The packed matrix is ``[W, Wf, Wr, Wh
 functions take it. A sequence starts from the cell state 0.
 """
 
+from collections.abc import Mapping
 from functools import cache as remember
 from typing import Any
 
@@ -165,7 +166,7 @@ def sru_backward_fast_advance(dh: Array, cache: Cache) -> tuple[Array, ...]:
 
 
 def _step_forward(
-    where: str, backend: Backend, sizes: dict[str, int], x: Array, c: Array, W: Array, bf: Array, br: Array
+    where: str, backend: Backend, sizes: Mapping[str, int], x: Array, c: Array, W: Array, bf: Array, br: Array
 ) -> tuple[Array, Array, Cache]:
     params = {"W": W, "bf": bf, "br": br}
     cell = _sru(sizes["D"], sizes["H"])
@@ -181,7 +182,7 @@ def _step_backward(where: str, maker: str, dnext_h: Array, dnext_c: Array, cache
 
 
 def _forward(
-    where: str, backend: Backend, sizes: dict[str, int], x: Array, W: Array, bf: Array, br: Array
+    where: str, backend: Backend, sizes: Mapping[str, int], x: Array, W: Array, bf: Array, br: Array
 ) -> tuple[Array, Cache]:
     params = {"W": W, "bf": bf, "br": br}
     cell = _sru(sizes["D"], sizes["H"])
