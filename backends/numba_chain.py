@@ -80,8 +80,8 @@ def _kernel(call: Body, number: int) -> tuple[str, str, list[str]]:
         f"{_view(x)}.reshape((H, N))" if isinstance(x, Block) else f"operand{x}" for x in (*call.inputs, *own)
     ]
     thin = tuple(numba_kernels.COLUMN if isinstance(x, int) else numba_kernels.FULL for x in call.inputs)
-    name = f"body{number}"
-    return name, numba_kernels.function(name, call.program, same, thin, not any(thin)), passed
+    name, layout = f"body{number}", numba_kernels.ROWS if any(thin) else numba_kernels.FLAT
+    return name, numba_kernels.function(name, call.program, same, thin, layout), passed
 
 
 def _view(block: Block) -> str:

@@ -92,13 +92,18 @@ def test_tanh_at_the_ends_of_the_numbers(backend, dtype):
 def test_a_loop_of_tanh_is_made_of_vector_instructions(backend, dtype):
     numba, tanhs = pytest.importorskip("numba"), pytest.importorskip("rnnx.backends.numba_math")
     function = {"float32": tanhs.tanh32, "float64": tanhs.tanh64}[dtype]
+    row = pytest.importorskip("rnnx.backends.numba_rows").row
 
     @numba.njit(error_model="numpy", fastmath={"contract"})
     def loop(x, y):
-        for j in range(x.size):
-            y[j] = function(x[j])
+        for r in range(x.shape[0]):
+            source, target = row(x, r), row(y, r)
+            for c in range(x.shape[1]):
+                target[c] = function(source[c])
 
-    loop(np.ones(3, dtype), np.empty(3, dtype))
+    x, y = np.ones((2, 4, 30), dtype)[:, :, 3:20]
+    loop(x, y)
+    np.testing.assert_allclose(y, np.tanh(x), rtol=1e-6)
     (code,) = loop.inspect_llvm().values()
     assert re.search(rf"fdiv contract <\d+ x {'float' if dtype == 'float32' else 'double'}>", code)
 
@@ -117,8 +122,17 @@ def test_a_kernel_is_that_of_numpy(backend, rng, dtype, same):
 
 def test_columns_and_strides(backend, rng):
     a, c = rng.standard_normal((2, 5, 7))
-    column, wide = rng.standard_normal((5, 1)), rng.standard_normal((5, 14))[:, ::2]
-    for inputs in ([a, column, c], [a, wide, c], [a, np.asfortranarray(wide), column]):
+    column, row = rng.standard_normal((5, 1)), rng.standard_normal((1, 7))
+    wide, part = rng.standard_normal((5, 14))[:, ::2], rng.standard_normal((6, 14))[1:, 3:10]
+    for inputs in (
+        [a, column, c],
+        [a, wide, c],
+        [a, np.asfortranarray(wide), column],
+        [part, column, row],
+        [part, wide, row],
+        [part[::2, :], a[::2, :], part[::2, :]],
+        [part[:, :1], a[:, :1], wide[:, :1]],
+    ):
         expected = resolve("numpy").functional_kernel(everything.program)(*inputs)
         for found, value in zip(run(backend, everything, inputs), expected, strict=True):
             # d - 1.2 cancels: an ulp of d is more of the difference.
