@@ -91,7 +91,7 @@ def _kernel(call: Body, number: int) -> tuple[str, str, list[str]]:
     passed = [_view(x) if isinstance(x, Block) else f"operand{x}" for x in (*call.inputs, *own)]
     thin = (numba_kernels.FULL,) * len(call.inputs)
     name = f"body{number}"
-    return name, numba_kernels.function(name, call.program, same, thin, True), passed
+    return name, numba_kernels.function(name, call.program, same, thin, numba_kernels.FLAT), passed
 
 
 def _view(block: Block) -> str:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from functools import cache
 from hashlib import sha256
+from operator import attrgetter, is_
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
@@ -24,7 +25,8 @@ DTYPES = (np.dtype("float32"), np.dtype("float64"))
 """What is compiled; NumPy runs the rest, such as the complex numbers of the gradient check."""
 
 FULL, COLUMN, ROW = range(3)
-AT = {COLUMN: "[r, 0]", ROW: "[0, c]"}
+FLAT, ROWS, STRIDED = range(3)
+_is_contiguous = attrgetter("flags.c_contiguous")
 
 EXPRESSIONS = {
     "add": "{} + {}",
@@ -48,7 +50,8 @@ from math import sqrt
 import numba
 from numpy import {dtype} as T
 from rnnx.backends.numba_gemm import product
-from {home} import {tanh} as tanh
+from rnnx.backends.numba_math import tanh{bits} as tanh
+from rnnx.backends.numba_rows import row
 
 ZERO, ONE = T(0.0), T(1.0)
 '''
@@ -57,8 +60,6 @@ FUNCTION = """
 
 @numba.njit({options}error_model="numpy", fastmath={{"contract"}})
 def {name}({arguments}):
-{views}
-    {loops}
 {body}
 """
 
@@ -83,12 +84,10 @@ def kernel(program: Program, dtype: Any) -> Kernel:
     dtype = np.dtype(dtype)
 
     def kernel(*inputs: Array, out: tuple[Array, ...]) -> tuple[Array, ...]:
-        same = tuple([o is i for o, i in zip(out, inputs, strict=False)])
-        shape = out[0].shape
+        same, shape = tuple(map(is_, out, inputs)), out[0].shape
         thin = tuple([FULL if x.shape == shape else ROW if x.shape[0] < shape[0] else COLUMN for x in inputs])
-        own = [o for k, o in enumerate(out) if k >= len(same) or not same[k]]
-        flat = not any(thin) and all(x.flags.c_contiguous for x in (*inputs, *own))
-        loop(program, dtype, same, thin, flat)(*inputs, *own)
+        own = [o for k, o in enumerate(out) if k >= len(same) or not same[k]] if True in same else out
+        loop(program, dtype, same, thin, _layout((*inputs, *own), thin))(*inputs, *own)
         return out
 
     return kernel
@@ -96,12 +95,23 @@ def kernel(program: Program, dtype: Any) -> Kernel:
 
 @cache
 def loop(
-    program: Program, dtype: np.dtype, same: tuple[bool, ...], thin: tuple[int, ...], flat: bool
+    program: Program, dtype: np.dtype, same: tuple[bool, ...], thin: tuple[int, ...], layout: int
 ) -> Callable[..., None]:
     """Compiled loop over the inputs and those outputs k that are not (``same[k]``) input k."""
     name = f"{program.name}_loop"
     options = "cache=True, nogil=True, "
-    return load(name, header(dtype) + function(name, program, same, thin, flat, options))
+    return load(name, header(dtype) + function(name, program, same, thin, layout, options))
+
+
+def _layout(arrays: tuple[Array, ...], thin: tuple[int, ...]) -> int:
+    """FLAT, one run of memory each, or ROWS, one run for each row, or STRIDED."""
+    if not any(thin) and all(map(_is_contiguous, arrays)):
+        return FLAT
+    size = arrays[0].itemsize
+    for x in arrays:
+        if x.strides[-1] != size and x.shape[-1] != 1:
+            return STRIDED
+    return ROWS
 
 
 @cache
@@ -112,9 +122,7 @@ def linear_recurrence() -> Callable[..., None]:
 
 def header(dtype: np.dtype) -> str:
     """What a generated source begins with."""
-    fast = dtype == DTYPES[0]
-    home, tanh = ("rnnx.backends.numba_math", "tanh32") if fast else ("math", "tanh")
-    return HEADER.format(dtype=dtype.name, home=home, tanh=tanh)
+    return HEADER.format(dtype=dtype.name, bits=8 * dtype.itemsize)
 
 
 def function(
@@ -122,34 +130,45 @@ def function(
     program: Program,
     same: tuple[bool, ...],
     thin: tuple[int, ...],
-    flat: bool,
+    layout: int,
     options: str = "",
 ) -> str:
-    """Python of a loop: over contiguous memory if it is flat, else by row and column.
+    """Python of a loop over matrices of some layout: FLAT, ROWS or STRIDED.
 
     `thin` tells for each input whether it is FULL, (R, C), a COLUMN, (R, 1), or a ROW, (1, C).
     """
     own = [k for k in range(len(program.outputs)) if k >= len(same) or not same[k]]
     targets = [f"out{k}" if k in own else program.inputs[k] for k in range(len(program.outputs))]
-    arguments = [*program.inputs, *(f"out{k}" for k in own)]
+    kinds = dict(zip(program.inputs, thin, strict=True)) | {f"out{k}": FULL for k in own}
     first = targets[0]
-    place = {name: f"f_{name}[j]" if flat else f"{name}[r, c]" for name in arguments}
-    place |= {name: f"{name}{AT[kind]}" for name, kind in zip(program.inputs, thin, strict=True) if kind}
+    views = [f"f_{name} = {name}.reshape({first}.size)" for name in kinds] if layout == FLAT else []
+    loops = [f"for j in range({first}.size):"] if layout == FLAT else [f"for r in range({first}.shape[0]):"]
+    place = {name: f"f_{name}[j]" for name in kinds}
+    if layout != FLAT:
+        for array, kind in kinds.items():
+            place[array] = f"r_{array}" if kind == COLUMN else f"r_{array}[c]"
+            loops.append(f"    r_{array} = {_row(array, kind, layout)}")
+        loops.append(f"    for c in range({first}.shape[1]):")
     scalars = {name: f"s{name}" for name in program.inputs}
     lines = [f"{scalars[name]} = {place[name]}" for name in program.inputs]
     for step in program.instructions:
         words = [scalars.get(a, a) if isinstance(a, str) else constant(a) for a in step.arguments]
         lines.append(f"{step.target} = {EXPRESSIONS[step.operation].format(*words)}")
     lines += [f"{place[target]} = {value}" for target, value in zip(targets, program.outputs, strict=True)]
-    rows = f"for r in range({first}.shape[0]):\n        for c in range({first}.shape[1]):"
     return FUNCTION.format(
         options=options,
         name=name,
-        arguments=", ".join(arguments),
-        views="\n".join(f"    f_{name} = {name}.reshape({first}.size)" for name in arguments if flat),
-        loops=f"for j in range({first}.size):" if flat else rows,
-        body="\n".join(" " * 12 + line for line in lines),
+        arguments=", ".join(kinds),
+        body="\n".join([f"    {line}" for line in (*views, *loops)] + [" " * 12 + line for line in lines]),
     )
+
+
+def _row(name: str, kind: int, layout: int) -> str:
+    """Row r of an array, or its number where it is a column."""
+    if kind == COLUMN:
+        return f"{name}[r, 0]"
+    r = "0" if kind == ROW else "r"
+    return f"row({name}, {r})" if layout == ROWS else f"{name}[{r}]"
 
 
 def constant(value: float) -> str:
@@ -167,7 +186,9 @@ def folder() -> Path:
 def helpers() -> str:
     """Source of what generated code calls: Numba's cache does not see it change."""
     here = Path(__file__).parent
-    return "".join((here / name).read_text("utf-8") for name in ("numba_math.py", "numba_gemm.py"))
+    return "".join(
+        (here / name).read_text("utf-8") for name in ("numba_math.py", "numba_rows.py", "numba_gemm.py")
+    )
 
 
 def load(name: str, text: str) -> Callable[..., None]:

@@ -23,8 +23,8 @@ from rnnx.ragged import segments
 from rnnx.scan import CHUNK
 from rnnx.typing import Array, Kernel, Namespace, Params, State
 
-GROUP = 16
-"""Diagonals that the gradients of the parameters are summed over at a time, once the loop has passed them."""
+GROUP, IN_CACHE = 16, 4
+"""Diagonals that the parameters' gradients are summed over at a time: where work is queued, and elsewhere."""
 
 
 class End(NamedTuple):
@@ -73,11 +73,14 @@ class Plane:
         """Columns of the blocks ``first .. last - 1``."""
         return slice(first * self.batch, last * self.batch)
 
-    def tracks(self, start: int, stop: int) -> Iterator[tuple[int, slice, slice]]:
-        """Yield each block on the diagonals ``start .. stop - 1``, its steps there, and their slabs."""
+    def tracks(self, start: int, stop: int, base: int) -> Iterator[tuple[int, slice, slice]]:
+        """Yield each block on the diagonals ``start .. stop - 1``, its steps there, and their slabs.
+
+        The slabs are counted from diagonal `base`.
+        """
         for k in range(*self.on(start, stop)):
             first, last = max(0, start - k), min(self.steps, stop - k)
-            yield k, slice(first, last), slice(first + k - start, last + k - start)
+            yield k, slice(first, last), slice(first + k - base, last + k - base)
 
     def endings(self, s: int) -> Iterator[tuple[int, slice, slice]]:
         """Yield each block on diagonal s in which sequences end, with their rows and their columns."""
@@ -156,21 +159,22 @@ def forward(
         stop = min(start + chunk, plane.diagonals)
         if start:
             operands[0, : 2 * H, :] = operands[chunk, : 2 * H, :]
-        for k, steps, slabs in plane.tracks(start, stop):
-            window = xp.matrix_transpose(x[steps, :, cell.window(k)])
-            operands[slabs, 2 * H : -1, plane.slots(k, k + 1)] = window
-        for s in range(start, stop):
-            at = s - start
-            now = at if training else 0
-            before = c[now, ...]
-            after = operands[at + 1, ...], c[now + 1, ...] if training else before
-            step(s, operands[at, ...], gates[now, ...], before, *after)
-            for k, rows, columns in plane.endings(s):
-                for end, slab in zip(final, after, strict=True):
-                    end[rows, cell.features(k)] = slab[:H, columns].T
-        for k, steps, slabs in plane.tracks(start, stop):
-            h = operands[slabs.start + 1 : slabs.stop + 1, :H, plane.slots(k, k + 1)]
-            y[steps, :, cell.features(k)] = xp.matrix_transpose(h)
+        for part in _parts(backend, start, stop):
+            for k, steps, slabs in plane.tracks(*part, start):
+                window = xp.matrix_transpose(x[steps, :, cell.window(k)])
+                operands[slabs, 2 * H : -1, plane.slots(k, k + 1)] = window
+            for s in range(*part):
+                at = s - start
+                now = at if training else 0
+                before = c[now, ...]
+                after = operands[at + 1, ...], c[now + 1, ...] if training else before
+                step(s, operands[at, ...], gates[now, ...], before, *after)
+                for k, rows, columns in plane.endings(s):
+                    for end, slab in zip(final, after, strict=True):
+                        end[rows, cell.features(k)] = slab[:H, columns].T
+            for k, steps, slabs in plane.tracks(*part, start - 1):
+                h = operands[slabs, :H, plane.slots(k, k + 1)]
+                y[steps, :, cell.features(k)] = xp.matrix_transpose(h)
     for end, first, last in plane.ends:
         y[end:, first:last, :] = 0.0
     record = Record(plane, params, weights, operands, c, gates) if training else None
@@ -181,8 +185,8 @@ def backward(
     cell: Any, backend: Backend, record: Record, dy: Array | None, dstate: State
 ) -> tuple[Array, Any, dict[str, Array]]:
     """Run a record backwards; return the gradients of x, of the initial state and of the parameters."""
-    xp, plane, Wx, c = backend.xp, record.plane, record.params["Wx"], record.c
-    dtype, T, B, N = Wx.dtype, plane.steps, plane.blocks, plane.batch
+    xp, plane, c = backend.xp, record.plane, record.c
+    dtype, T, B, N = c.dtype, plane.steps, plane.blocks, plane.batch
     F, H = cell.filter_size, cell.hidden_size
     dx = backend.zeros((T, N, cell.input_size), dtype)
     grads = {name: backend.zeros(shape, dtype) for name, shape in cell.param_shapes.items()}
@@ -191,41 +195,55 @@ def backward(
         ends = (backend.zeros((N, B * H), dtype) if end is None else end for end in given)
         return dx, make([xp.asarray(end, copy=True) for end in ends]), grads
 
-    dh = backend.zeros((plane.diagonals + 1, H, B * N), dtype)  # slab s + 1: of h on diagonal s
-    dc = backend.zeros((H, B * N), dtype)
-    if dy is not None:
-        dy = plane.without_padding(xp, dy)
-        for k, steps, slabs in plane.tracks(0, plane.diagonals):
-            upstream = xp.matrix_transpose(dy[steps, :, cell.features(k)])
-            dh[slabs.start + 1 : slabs.stop + 1, :, plane.slots(k, k + 1)] = upstream
-    windows = backend.empty((plane.diagonals, F, B * N), dtype)
+    dy = None if dy is None else plane.without_padding(xp, dy)
+    start_h, dc = backend.empty((N, B * H), dtype), backend.zeros((H, B * N), dtype)
+    parts, group = _parts(backend, 0, plane.diagonals), GROUP if backend.asynchronous else IN_CACHE
+    size = parts[0][1]
+    dh = backend.zeros((size + 1, H, B * N), dtype)  # of h, from the diagonal before a part on
+    windows = backend.empty((size, F, B * N), dtype)
+    products = backend.empty((min(group, size), 2 * H + F, B * N), dtype)
     dW = backend.zeros(record.weights.shape, dtype)
     step = _bind_backward(cell, backend, plane, record)
-    for start in reversed(range(0, plane.diagonals, GROUP)):
-        stop = min(start + GROUP, plane.diagonals)
-        for s in reversed(range(start, stop)):
-            for k, rows, columns in plane.endings(s):
-                for total, end in zip((dh[s + 1, :, columns], dc[:, columns]), given, strict=True):
-                    if end is not None:
-                        total += end[rows, cell.features(k)].T
-            step(s, dh[s + 1, ...], dc, dh[s, ...])
-        own = plane.slots(*plane.on(start, stop))
-        d = record.gates[start:stop, :, own]
-        dW += xp.sum(record.operands[start:stop, :, own] @ xp.matrix_transpose(d), axis=0)
-        windows[start:stop, :, own] = Wx @ d
-        seen = c[start:stop, :, own], c[start + 1 : stop + 1, :, own]
-        for name, value in cell.peephole_sums(xp, d, *seen).items():
-            grads[name] += value
+    for first, last in reversed(parts):
+        if last < plane.diagonals:
+            dh[last - first, ...] = dh[0, ...]
+            dh[: last - first, ...] = 0.0
+        if dy is not None:
+            for k, steps, slabs in plane.tracks(first, last, first - 1):
+                upstream = dh[slabs, :, plane.slots(k, k + 1)]
+                upstream += xp.matrix_transpose(dy[steps, :, cell.features(k)])
+        for start in reversed(range(first, last, group)):
+            stop = min(start + group, last)
+            for s in reversed(range(start, stop)):
+                for k, rows, columns in plane.endings(s):
+                    totals = dh[s + 1 - first, :, columns], dc[:, columns]
+                    for total, end in zip(totals, given, strict=True):
+                        if end is not None:
+                            total += end[rows, cell.features(k)].T
+                step(s, dh[s + 1 - first, ...], dc, dh[s - first, ...], products[s - start, ...])
+            d = record.gates[start:stop, :, own := plane.slots(*plane.on(start, stop))]
+            dW += xp.sum(record.operands[start:stop, :, own] @ xp.matrix_transpose(d), axis=0)
+            windows[start - first : stop - first, :, own] = products[: stop - start, 2 * H :, own]
+            seen = c[start:stop, :, own], c[start + 1 : stop + 1, :, own]
+            for name, value in cell.peephole_sums(xp, d, *seen).items():
+                grads[name] += value
+        for k, steps, slabs in plane.tracks(first, last, first):
+            part = dx[steps, :, cell.window(k)]
+            part += xp.matrix_transpose(windows[slabs, :, plane.slots(k, k + 1)])
+        for k in range(first, min(last, B)):
+            start_h[:, cell.features(k)] = dh[k - first, :, plane.slots(k, k + 1)].T
     grads |= {"Wh": dW[:H, :], "Wk": dW[H : 2 * H, :], "Wx": dW[2 * H : -1, :], "b": dW[-1, :]}
-
-    start_h = backend.empty((N, B * H), dtype)
-    for k, steps, slabs in plane.tracks(0, plane.diagonals):
-        slot = plane.slots(k, k + 1)
-        part = dx[steps, :, cell.window(k)]
-        part += xp.matrix_transpose(windows[slabs, :, slot])
-        start_h[:, cell.features(k)] = dh[k, :, slot].T
     start_c = xp.permute_dims(xp.reshape(dc, (H, B, N)), (2, 1, 0))
     return dx, make([start_h, xp.reshape(start_c, (N, B * H))]), grads
+
+
+def _parts(backend: Backend, start: int, stop: int) -> list[tuple[int, int]]:
+    """Parts of the diagonals; x, y and their gradients move to the slabs and back for one at a time.
+
+    A few diagonals stay in the cache. Where work is queued, all are one part: each move is a launch.
+    """
+    size = stop - start if backend.asynchronous else GROUP
+    return [(at, min(at + size, stop)) for at in range(start, stop, max(size, 1))]
 
 
 def _bind_forward(
@@ -237,7 +255,7 @@ def _bind_forward(
 
     @lru_cache(maxsize=1)
     def bound(blocks: int) -> tuple[Callable[..., Array], Kernel]:
-        ops = Workspace(backend, H, blocks * N, weights.dtype, 1)
+        ops = Workspace(backend, H, blocks * N, weights.dtype, plane.diagonals)
         return ops.matmul(4 * H), ops.kernel(cell.bodies[0])
 
     def step(s: int, operand: Array, gates: Array, c: Array, after: Array, c_next: Array) -> None:
@@ -255,27 +273,27 @@ def _bind_forward(
 
 def _bind_backward(
     cell: Any, backend: Backend, plane: Plane, record: Record
-) -> Callable[[int, Array, Array, Array], None]:
-    """Return ``step(s, dh, dc, before)``: `dc` becomes that of one step before, `before` gets what h gave."""
+) -> Callable[[int, Array, Array, Array, Array], None]:
+    """Return ``step(s, dh, dc, before, products)``; the last are Wh, Wk and Wx times the gates' gradients."""
     H, N, peepholes = cell.hidden_size, plane.batch, cell.peephole_columns(record.params)
-    recurrent = backend.operand(record.weights[: 2 * H, :], plane.blocks * N, plane.diagonals)
+    weights = backend.operand(record.weights[:-1, :], plane.blocks * N, plane.diagonals)
 
     @lru_cache(maxsize=1)
-    def bound(blocks: int) -> tuple[Callable[..., Array], Kernel, Array]:
-        ops = Workspace(backend, H, blocks * N, recurrent.dtype, 1)
-        return ops.matmul(2 * H), ops.kernel(cell.bodies[1]), ops.empty(2 * H)
+    def bound(blocks: int) -> tuple[Callable[..., Array], Kernel]:
+        ops = Workspace(backend, H, blocks * N, weights.dtype, plane.diagonals)
+        return ops.matmul(weights.shape[0]), ops.kernel(cell.bodies[1])
 
-    def step(s: int, dh: Array, dc: Array, before: Array) -> None:
+    def step(s: int, dh: Array, dc: Array, before: Array, products: Array) -> None:
         first, last = plane.on(s, s + 1)
         own, below = plane.slots(first, last), plane.slots(max(first, 1) - 1, last - 1)
-        product, gate, memory = bound(last - first)
+        product, gate = bound(last - first)
         d, carry = record.gates[s, :, own], dc[:, own]
         i, f, g, o = cell.blocks(d)
         cells = record.c[s, :, own], record.c[s + 1, :, own]
         gate(i, f, g, o, carry, *cells, dh[:, own], *peepholes, out=(i, f, g, o, carry))
-        both = product(recurrent, d, memory)
+        back = product(weights, d, products[:, own])
         over_time, over_frequency = before[:, own], before[:, below]
-        over_time += both[:H, :]
-        over_frequency += both[H:, (last - first) * N - (below.stop - below.start) :]
+        over_time += back[:H, :]
+        over_frequency += back[H : 2 * H, (last - first) * N - (below.stop - below.start) :]
 
     return step

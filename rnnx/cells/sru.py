@@ -53,12 +53,12 @@ def sru_gates(x, f, r, bf, br):
 
 @pointwise
 def sru_output(c, r, v):
-    tanh_c = tanh(c)
-    return tanh_c, v + r * (tanh_c - v)
+    return v + r * (tanh(c) - v)
 
 
 @pointwise
-def sru_output_backward(tanh_c, r, v, dh):
+def sru_output_backward(c, r, v, dh):
+    tanh_c = tanh(c)
     dv = dh * (1.0 - r)
     dr = dv * r * (tanh_c - v)
     return dh * r * (1.0 - tanh_c * tanh_c), dr, dv
@@ -74,8 +74,9 @@ def sru_gates_backward(f, dc, c, c_next):
 class Record:
     """What the backward pass needs of an x (T, N, D): R rows, one for each step of each sequence.
 
-    `pre` (R, G*H) gives way to its gradient; `gates` (3, R, H) are f, r and tanh(c); `cells` has c of each
-    segment, for S steps and N sequences ((S+1)*N, H), the state before the first step first.
+    `pre` (R, G*H), in which r has replaced its pre-activation, gives way to its gradient; f is (R, H);
+    `cells` has c of each segment, for S steps and N sequences ((S+1)*N, H), the state before the first step
+    first.
     """
 
     params: Params
@@ -83,7 +84,7 @@ class Record:
     parts: list[Segment]
     x: Array
     pre: Array
-    gates: Array
+    f: Array
     cells: list[Array]
 
 
@@ -180,7 +181,7 @@ class SRU(BaseCell):
     ) -> tuple[Array, Array, Array, list[Array]]:
         """Run rows x (R, D) from a state (N, H), which becomes the final one; y (R, H), and what is kept."""
         R, H, pre = x.shape[0], self.hidden_size, x @ params["W"]
-        gates, y = backend.empty((3, R, H), x.dtype), backend.empty((R, H), x.dtype)
+        forget, y = backend.empty((R, H), x.dtype), backend.empty((R, H), x.dtype)
         v, biases = self._highway(pre, x), (params["bf"][None, :], params["br"][None, :])
         to_gates, to_output, *_ = self.bodies
         cells, first = [], 0
@@ -189,18 +190,17 @@ class SRU(BaseCell):
             c = backend.empty((last - first + batch, H), x.dtype)
             c[:batch, :] = state[:batch, :]
             for at, end in self._chunks(backend, first, last, batch):
-                f, r, tanh_c = gates[0, at:end, :], gates[1, at:end, :], gates[2, at:end, :]
-                chain = c[at - first : end - first + batch, :]
-                after = chain[batch:, :]
+                f, chain = forget[at:end, :], c[at - first : end - first + batch, :]
+                after, (candidate, to_f, r) = chain[batch:, :], self._blocks(pre[at:end, :])
                 kernel = backend.kernel(to_gates.program, f.shape, x.dtype)
-                kernel(*self._blocks(pre[at:end, :]), *biases, out=(after, f, r))
+                kernel(candidate, to_f, r, *biases, out=(after, f, r))
                 backend.linear_recurrence(f, chain)
                 kernel = backend.kernel(to_output.program, f.shape, x.dtype)
-                kernel(after, r, v[at:end, :], out=(tanh_c, y[at:end, :]))
+                kernel(after, r, v[at:end, :], out=(y[at:end, :],))
             state[:batch, :] = c[last - first :, :]
             cells.append(c)
             first = last
-        return y, pre, gates, cells
+        return y, pre, forget, cells
 
     def run_backward(
         self, backend: Backend, record: Record, dy: Array | None, dstate: State
@@ -225,7 +225,7 @@ class SRU(BaseCell):
 
         The gradient that the identity highway hands to x is returned.
         """
-        x, pre, gates = record.x, record.pre, record.gates
+        x, pre = record.x, record.pre
         R, H, dtype = x.shape[0], self.hidden_size, x.dtype
         dy = backend.zeros((R, H), dtype) if dy is None else dy
         v, (*_, from_output, from_gates) = self._highway(pre, x), self.bodies
@@ -235,19 +235,18 @@ class SRU(BaseCell):
             first, batch = last - part.size, part.batch
             carry = dstate[:batch, :]
             for at, end in reversed(self._chunks(backend, first, last, batch)):
-                f, r, tanh_c = gates[0, at:end, :], gates[1, at:end, :], gates[2, at:end, :]
-                d, df, dr = self._blocks(pre[at:end, :])
-                vs = v[at:end, :]
+                f, vs = record.f[at:end, :], v[at:end, :]
+                d, df, r = self._blocks(pre[at:end, :])
                 dv = vs if through is None else through[at:end, :]
                 chain = c[at - first : end - first + batch, :]
-                dc = backend.empty(chain.shape, dtype)
+                after, dc = chain[batch:, :], backend.empty(chain.shape, dtype)
                 kernel = backend.kernel(from_output.program, f.shape, dtype)
-                kernel(tanh_c, r, vs, dy[at:end, :], out=(dc[batch:, :], dr, dv))
+                kernel(after, r, vs, dy[at:end, :], out=(dc[batch:, :], r, dv))
                 dc[:batch, :] = 0.0
                 dc[end - at :, :] += carry
                 backend.linear_recurrence(f, dc, reverse=True)
                 kernel = backend.kernel(from_gates.program, f.shape, dtype)
-                kernel(f, dc[batch:, :], chain[: end - at, :], chain[batch:, :], out=(df, d))
+                kernel(f, dc[batch:, :], chain[: end - at, :], after, out=(df, d))
                 carry[...] = dc[:batch, :]
             last = first
         return through
@@ -257,7 +256,7 @@ class SRU(BaseCell):
         gates, output, *_ = map(ops.kernel, self.bodies)
         u, f, r = gates(*self._blocks(pre), params["bf"][None, :], params["br"][None, :])
         c = f * state.c + u
-        _, y = output(c, r, self._highway(pre, x))
+        (y,) = output(c, r, self._highway(pre, x))
         return y, SRUState(c)
 
     def _blocks(self, pre: Array) -> tuple[Array, Array, Array]:

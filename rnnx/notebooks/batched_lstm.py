@@ -16,12 +16,14 @@ from rnnx.cells import LSTM as Cell
 from rnnx.cells import LSTMState
 from rnnx.errors import ShapeError
 from rnnx.notebooks import cache as caches
-from rnnx.notebooks.arguments import agree
+from rnnx.notebooks.arguments import agree, rules
 from rnnx.notebooks.cache import Cache
 from rnnx.notebooks.gradient_check import eval_numerical_gradient_array
 from rnnx.typing import Array
 
 __all__ = ["LSTM", "Checked", "checkBatchGradient", "checkSequentialMatchesBatch", "judge"]
+
+INPUT = rules(X="n b D")
 
 DELTA = 1e-5
 WARNING, NOT_OK = 1e-2, 1.0
@@ -121,8 +123,9 @@ class LSTM:
         given = {name: a for name, a in {"c0": c0, "h0": h0}.items() if a is not None}
         backends.of({"X": X, "WLSTM": WLSTM}, where)
         known = {"H": _hidden_size(where, WLSTM, X)}
-        rules = {"X": "n b D"} | dict.fromkeys(given, "b H")
-        backend, sizes = agree(where, rules, (X, *given.values()), known)
+        backend, sizes = agree(
+            where, INPUT + tuple((name, "b H") for name in given), (X, *given.values()), known
+        )
         D, H = sizes["D"], sizes["H"]
         zeros = backend.zeros((sizes["b"], H), X.dtype)
         state = LSTMState(zeros if h0 is None else h0, zeros if c0 is None else c0)
@@ -168,7 +171,7 @@ class LSTM:
 
 def _hidden_size(where: str, WLSTM: Array, X: Array) -> int:
     """H, from the columns of WLSTM; its rows fit."""
-    agree(where, {"X": "n b D"}, (X,))
+    agree(where, INPUT, (X,))
     found, D = tuple(WLSTM.shape), X.shape[-1]
     H, rest = divmod(found[-1], 4) if found else (0, 0)
     if len(found) != 2 or rest or found[0] != 1 + D + H:

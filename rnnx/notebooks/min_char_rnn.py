@@ -19,7 +19,7 @@ from rnnx.cells import RNN, RNNState
 from rnnx.errors import OptionError
 from rnnx.layers import Linear
 from rnnx.losses import softmax_cross_entropy
-from rnnx.notebooks.arguments import agree
+from rnnx.notebooks.arguments import agree, rules
 from rnnx.optim import Adagrad, clip_by_value
 from rnnx.typing import Array, Params
 
@@ -33,7 +33,7 @@ ADAGRAD_EPS = 1e-4
 
 CHECKS, DELTA = 10, 1e-5
 
-RULES = {"Wxh": "H V", "Whh": "H H", "Why": "V H", "bh": "H 1", "by": "V 1", "hprev": "H 1"}
+RULES = rules(Wxh="H V", Whh="H H", Why="V H", bh="H 1", by="V 1", hprev="H 1")
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,8 @@ def loss_and_gradients(
     ShapeError, DtypeError, MixedArraysError, OptionError
     """
     where = "lossFun"
-    names = list(RULES)[:-1]
-    backend, sizes = agree(where, RULES, (*(params[name] for name in names), hprev))
+    weights = (params[name] for name, _ in RULES[:-1])
+    backend, sizes = agree(where, RULES, (*weights, hprev))
     H, V, xp = sizes["H"], sizes["V"], backend.xp
     ids = checks.ids(where, "inputs", checks.on_host(where, "inputs", inputs, "integers"), V)
     checks.shape(where, "inputs", ids, ("T",), "One window of characters.")
@@ -83,8 +83,8 @@ def loss_and_gradients(
     x = xp.take(one_hot, backend.asarray(ids), axis=0)[:, None, :]
 
     rnn, head = RNN(V, H), Linear(H, V)
-    weights = {"Wx": params["Wxh"].T, "Wh": params["Whh"].T, "b": params["bh"][:, 0]}
-    h, last, tape = rnn.forward(weights, x, RNNState(hprev.T))
+    recurrent = {"Wx": params["Wxh"].T, "Wh": params["Whh"].T, "b": params["bh"][:, 0]}
+    h, last, tape = rnn.forward(recurrent, x, RNNState(hprev.T))
     logits, head_tape = head.forward({"W": params["Why"].T, "b": params["by"][:, 0]}, h[:, 0, :])
     loss, dlogits = softmax_cross_entropy(logits, targets, reduction="sum")
     dh, head_grads = head.backward(head_tape, dlogits)
@@ -188,7 +188,7 @@ class MinCharRNN:
         -------
         list of int
         """
-        agree("sample", {"h": "H 1"}, (h,), {"H": self.hidden_size})
+        agree("sample", rules(h="H 1"), (h,), {"H": self.hidden_size})
         ids: list[int] = []
         ix = seed_ix
         for _ in range(n):

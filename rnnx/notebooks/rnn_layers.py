@@ -8,7 +8,7 @@ from typing import Any
 
 from rnnx.cells import LSTM, RNN, LSTMState, RNNState
 from rnnx.notebooks import cache as caches
-from rnnx.notebooks.arguments import agree
+from rnnx.notebooks.arguments import agree, rules
 from rnnx.notebooks.cache import Cache
 from rnnx.ops import pointwise
 from rnnx.ops import sigmoid as logistic
@@ -26,10 +26,10 @@ __all__ = [
     "sigmoid",
 ]
 
-RNN_STEP = {"x": "N D", "prev_h": "N H", "Wx": "D H", "Wh": "H H", "b": "H"}
-RNN_SEQUENCE = {"x": "N T D", "h0": "N H", "Wx": "D H", "Wh": "H H", "b": "H"}
-LSTM_STEP = {"x": "N D", "prev_h": "N H", "prev_c": "N H", "Wx": "D 4*H", "Wh": "H 4*H", "b": "4*H"}
-LSTM_SEQUENCE = {"x": "N T D", "h0": "N H", "Wx": "D 4*H", "Wh": "H 4*H", "b": "4*H"}
+RNN_STEP = rules(x="N D", prev_h="N H", Wx="D H", Wh="H H", b="H")
+RNN_SEQUENCE = rules(x="N T D", h0="N H", Wx="D H", Wh="H H", b="H")
+LSTM_STEP = rules(x="N D", prev_h="N H", prev_c="N H", Wx="D 4*H", Wh="H 4*H", b="4*H")
+LSTM_SEQUENCE = rules(x="N T D", h0="N H", Wx="D 4*H", Wh="H 4*H", b="4*H")
 
 _rnn = remember(RNN)
 

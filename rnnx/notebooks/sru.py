@@ -4,13 +4,14 @@ Sizes: N batch, T time, D input, H hidden. The packed matrix is ``[W, Wf, Wr, Wh
 functions take it. A sequence starts from the cell state 0.
 """
 
+from collections.abc import Mapping
 from functools import cache as remember
 from typing import Any
 
 from rnnx.backends import Backend
 from rnnx.cells import SRU, SRUState
 from rnnx.notebooks import cache as caches
-from rnnx.notebooks.arguments import agree
+from rnnx.notebooks.arguments import agree, rules
 from rnnx.notebooks.cache import Cache
 from rnnx.typing import Array
 
@@ -26,10 +27,10 @@ __all__ = [
     "sru_step_forward_fast",
 ]
 
-SEPARATE = {"W": "D H", "Wf": "D H", "Wr": "D H", "Wh": "D H", "bf": "H", "br": "H"}
-PACKED = {"W": "D 4*H", "bf": "H", "br": "H"}
-STEP = {"x": "N D", "prev_c": "N H"}
-SEQUENCE = {"x": "N T D"}
+SEPARATE = rules(W="D H", Wf="D H", Wr="D H", Wh="D H", bf="H", br="H")
+PACKED = rules(W="D 4*H", bf="H", br="H")
+STEP = rules(x="N D", prev_c="N H")
+SEQUENCE = rules(x="N T D")
 
 _sru = remember(SRU)
 
@@ -57,7 +58,7 @@ def sru_step_forward(
     ShapeError, DtypeError, MixedArraysError
     """
     where = "sru_step_forward"
-    backend, sizes = agree(where, STEP | SEPARATE, (x, prev_c, W, Wf, Wr, Wh, bf, br))
+    backend, sizes = agree(where, STEP + SEPARATE, (x, prev_c, W, Wf, Wr, Wh, bf, br))
     packed = backend.xp.concat([W, Wf, Wr, Wh], axis=1)
     return _step_forward(where, backend, sizes, x, prev_c, packed, bf, br)
 
@@ -107,7 +108,7 @@ def sru_forward(
     ShapeError, DtypeError, MixedArraysError
     """
     where = "sru_forward"
-    backend, sizes = agree(where, SEQUENCE | SEPARATE, (x, W, Wf, Wr, Wh, bf, br))
+    backend, sizes = agree(where, SEQUENCE + SEPARATE, (x, W, Wf, Wr, Wh, bf, br))
     return _forward(where, backend, sizes, x, backend.xp.concat([W, Wf, Wr, Wh], axis=1), bf, br)
 
 
@@ -138,7 +139,7 @@ def sru_step_forward_fast(
 ) -> tuple[Array, Array, Cache]:
     """`sru_step_forward` on the packed W (D, 4H)."""
     where = "sru_step_forward_fast"
-    backend, sizes = agree(where, STEP | PACKED, (x, prev_c, W, bf, br))
+    backend, sizes = agree(where, STEP + PACKED, (x, prev_c, W, bf, br))
     return _step_forward(where, backend, sizes, x, prev_c, W, bf, br)
 
 
@@ -150,7 +151,7 @@ def sru_step_backward_fast(dnext_h: Array, dnext_c: Array, cache: Cache) -> tupl
 def sru_forward_fast(x: Array, W: Array, bf: Array, br: Array) -> tuple[Array, Cache]:
     """`sru_forward` on the packed W (D, 4H)."""
     where = "sru_forward_fast"
-    backend, sizes = agree(where, SEQUENCE | PACKED, (x, W, bf, br))
+    backend, sizes = agree(where, SEQUENCE + PACKED, (x, W, bf, br))
     return _forward(where, backend, sizes, x, W, bf, br)
 
 
@@ -165,7 +166,7 @@ def sru_backward_fast_advance(dh: Array, cache: Cache) -> tuple[Array, ...]:
 
 
 def _step_forward(
-    where: str, backend: Backend, sizes: dict[str, int], x: Array, c: Array, W: Array, bf: Array, br: Array
+    where: str, backend: Backend, sizes: Mapping[str, int], x: Array, c: Array, W: Array, bf: Array, br: Array
 ) -> tuple[Array, Array, Cache]:
     params = {"W": W, "bf": bf, "br": br}
     cell = _sru(sizes["D"], sizes["H"])
@@ -181,7 +182,7 @@ def _step_backward(where: str, maker: str, dnext_h: Array, dnext_c: Array, cache
 
 
 def _forward(
-    where: str, backend: Backend, sizes: dict[str, int], x: Array, W: Array, bf: Array, br: Array
+    where: str, backend: Backend, sizes: Mapping[str, int], x: Array, W: Array, bf: Array, br: Array
 ) -> tuple[Array, Cache]:
     params = {"W": W, "bf": bf, "br": br}
     cell = _sru(sizes["D"], sizes["H"])

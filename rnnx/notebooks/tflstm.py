@@ -14,7 +14,7 @@ from rnnx.backends import Backend
 from rnnx.cells import TFLSTM, TFLSTMState
 from rnnx.errors import ShapeError
 from rnnx.notebooks import cache as caches
-from rnnx.notebooks.arguments import agree
+from rnnx.notebooks.arguments import Rules, agree, rules
 from rnnx.notebooks.cache import Cache
 from rnnx.typing import Array, Params
 
@@ -27,9 +27,9 @@ __all__ = [
     "tflstm_forward_origin_step_pp",
 ]
 
-WEIGHTS = {"Wx": "F 4*H", "Wh": "H 4*H", "Wk": "H 4*H", "b": "4*H", "pi": "H", "pf": "H", "po": "H"}
-STEP = {"x": "N D", "prev_h": "N B*H", "prev_c": "N B*H"} | WEIGHTS
-SEQUENCE = {"x": "N T D", "h0": "N B*H"} | WEIGHTS
+WEIGHTS = rules(Wx="F 4*H", Wh="H 4*H", Wk="H 4*H", b="4*H", pi="H", pf="H", po="H")
+STEP = rules(x="N D", prev_h="N B*H", prev_c="N B*H") + WEIGHTS
+SEQUENCE = rules(x="N T D", h0="N B*H") + WEIGHTS
 
 
 @remember
@@ -106,7 +106,7 @@ def tflstm_backward_advance_origin_step_pp(dnext_h: Array, dnext_c: Array, cache
     cache = caches.of(where, cache, "tflstm_forward_origin_step_pp")
     cache.check(where, tuple(cache.state.c.shape), dnext_h=dnext_h, dnext_c=dnext_c)
     dx, before, grads = cache.backward(None, TFLSTMState(dnext_h, dnext_c))
-    return dx[0, ...], before.h, before.c, *(grads[name] for name in WEIGHTS)
+    return dx[0, ...], before.h, before.c, *(grads[name] for name, _ in WEIGHTS)
 
 
 def tflstm_forward_origin2_pp(
@@ -205,12 +205,12 @@ def _backward(where: str, maker: str, dh: Array, cache: Any) -> tuple[Array, ...
     T, N, _ = cache.x.shape
     cache.check(where, (N, T, cache.cell.output_size), dh=dh)
     dx, before, grads = cache.backward(caches.time_first(cache.backend, dh))
-    return caches.batch_first(cache.backend, dx), before.h, *(grads[name] for name in WEIGHTS)
+    return caches.batch_first(cache.backend, dx), before.h, *(grads[name] for name, _ in WEIGHTS)
 
 
 def _described(
     where: str,
-    rules: dict[str, str],
+    described: Rules,
     arrays: tuple[Array, ...],
     F: int,
     S: int,
@@ -218,7 +218,7 @@ def _described(
     gate_order: str,
 ) -> tuple[Backend, TFLSTM, Params]:
     """Backend, cell and parameters of these arguments, which fit together."""
-    agree(where, {"x": rules["x"]}, arrays[:1])
+    agree(where, described[:1], arrays[:1])
     x = tuple(arrays[0].shape)
     for name, value in {"F": F, "S": S, "H": H}.items():
         if value < 1:
@@ -229,6 +229,7 @@ def _described(
             "A filter that fits no window makes no block.",
         )
     blocks = (x[-1] - F) // S + 1
-    backend, _ = agree(where, rules, arrays, {"F": F, "H": H, "B": blocks})
-    params = dict(zip(rules, arrays, strict=True))
-    return backend, _cell(x[-1], H, F, S, gate_order), {name: params[name] for name in WEIGHTS}
+    backend, _ = agree(where, described, arrays, {"F": F, "H": H, "B": blocks})
+    weights = arrays[-len(WEIGHTS) :]
+    params = {name: value for (name, _), value in zip(WEIGHTS, weights, strict=True)}
+    return backend, _cell(x[-1], H, F, S, gate_order), params

@@ -5,6 +5,9 @@
 The plain functions are the definitions, step by step, as a notebook has them: products of every step in the
 loop, a cache of every step's arrays, float64. What is compared runs in turn, round by round; medians, and the
 ratio of the medians, on the backends numpy and, where it is installed, numba.
+
+"Products alone" are the limit of what can be reached: the matrix products of a cell's two passes in their
+shapes, into memory that is in the cache, and nothing else.
 """
 
 import sys
@@ -164,6 +167,20 @@ def notebook_sizes(rng):
     )
 
 
+def products_alone(rng, shapes):
+    """All products ``(m, k) @ (k, n)`` of some shapes, as a function."""
+    widest = {(m, k): max(n for *left, n in shapes if left == [m, k]) for m, k, _ in shapes}
+    lefts = {left: rng.standard_normal(left) for left in widest}
+    rights = {left: rng.standard_normal((left[1], n)) for left, n in widest.items()}
+    outs = {left: np.empty((left[0], n)) for left, n in widest.items()}
+
+    def run():
+        for m, k, n in shapes:
+            np.matmul(lefts[m, k], rights[m, k][:, :n], outs[m, k][:, :n])
+
+    return run
+
+
 def sru_beside_lstm(rng):
     """Forward and backward of rnnx's cells, D = H = 512."""
     D = H = 512
@@ -176,6 +193,13 @@ def sru_beside_lstm(rng):
             f"both passes, D=H={D} N={N} T={T}: LSTM | SRU, {highway}",
             partial(both_passes, lstm, lstm_params, *arrays[1:]),
             partial(both_passes, sru, *arrays),
+            goal,
+        )
+        G, R = sru.param_shapes["W"][1], T * N
+        compare(
+            "    LSTM | SRU's products alone",
+            partial(both_passes, lstm, lstm_params, *arrays[1:]),
+            products_alone(rng, [(R, D, G), (R, G, D), (D, R, G)]),
             goal,
         )
 
@@ -196,6 +220,17 @@ def diagonals_beside_loop(rng):
         f"both passes, T={T} D={D} F={F} S={S} H={H} N={N}: loop | TFLSTM",
         partial(plain_tflstm, params, x, dy, F, S),
         partial(both_passes, cell, params, x, dy),
+        5.0,
+    )
+    shapes = []
+    for s in range(T + cell.block_count - 1):
+        columns = N * (min(cell.block_count, s + 1) - max(0, s - T + 1))
+        operand, gates = 2 * H + F + 1, 4 * H
+        shapes += [(gates, operand, columns), (operand - 1, gates, columns), (operand, columns, gates)]
+    compare(
+        "    loop | TFLSTM's products alone",
+        partial(plain_tflstm, params, x, dy, F, S),
+        products_alone(rng, shapes),
         5.0,
     )
 
