@@ -29,7 +29,7 @@ OF_PEOPLE = {
     ("lstm", "flip a sign"): r"dc \+ (.+) → dc - (.+)",
     ("lstm", "replace a factor by 1"): r"dc \* g → g",
     ("lstm", "replace 1 - z by z"): r"1\.0 - (\w+) \* \1 → \1 \* \1",
-    ("lstm", "swap two gates"): r"i, f, g, o = .+ → i, g, f, o = .+",
+    ("lstm", "swap two gates"): r".+, self\.rows\) → .+, exchanged\(self\.rows, 0, 1\)\)",
     ("lstm", "do not store a result"): r".*d\.c.* → .*copied\(d\.c\).*",
     ("lstm", "use t instead of t-1"): r"prev → after",
     ("lstm", "transpose a square weight"): r"params\['Wh'\] → transposed\(params\['Wh'\]\)",
@@ -194,7 +194,7 @@ def test_a_copy_without_a_change_has_the_true_gradients():
 
 
 def test_which_modules_a_change_reaches():
-    among = {"rnnx.cells.gru", "rnnx.stepcell", "rnnx.scan", "rnnx.ops", "rnnx.ops.over_time"}
+    among = {"rnnx.cells.gru", "rnnx.stepcell", "rnnx.scan", "rnnx.loop", "rnnx.ops", "rnnx.ops.over_time"}
     assert dependents("rnnx.cells.gru", among) == {"rnnx.cells.gru"}
     assert dependents("rnnx.stepcell", among) == {"rnnx.cells.gru", "rnnx.stepcell"}
     assert dependents("rnnx.ops.over_time", among) == among
@@ -211,6 +211,11 @@ def test_the_first_summand():
     x = np.arange(24.0).reshape(2, 3, 4)
     np.testing.assert_array_equal(Tools.first(x, 1), x[:, 0, :])
     np.testing.assert_array_equal(Tools.first(x, (0, -1)), x[0, :, 0])
+
+
+def test_blocks_are_exchanged():
+    assert Tools.exchanged(("i", "f", "o"), 1, 2) == ("i", "o", "f")
+    assert Tools.exchanged(("r", "z"), 1, 2) == ("r", "z")
 
 
 def test_kinds():

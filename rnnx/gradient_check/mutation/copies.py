@@ -89,6 +89,14 @@ class Tools:
         return value + self.tensors[name]
 
     @staticmethod
+    def exchanged(items: tuple[Any, ...], a: int, b: int) -> tuple[Any, ...]:
+        """The items, two of them exchanged; as they are if one of these is missing."""
+        order = list(range(len(items)))
+        a, b = min(a, len(items) - 1), min(b, len(items) - 1)
+        order[a], order[b] = order[b], order[a]
+        return tuple(items[k] for k in order)
+
+    @staticmethod
     def poisoned(value: Any) -> Any:
         """A value that spoils all that depends on it."""
         return float("nan") * value
