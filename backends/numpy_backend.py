@@ -37,7 +37,9 @@ class NumpyBackend(Backend):
         return host_pool.pool.empty(shape, np.dtype(dtype), count)
 
     def zeros(self, shape: tuple[int, ...], dtype: Any) -> Array:
-        return np.zeros(shape, self.dtype(dtype))
+        x = self.empty(shape, dtype)
+        x.fill(0)
+        return x
 
     def contiguous(self, x: Array) -> Array:
         return np.ascontiguousarray(x)
