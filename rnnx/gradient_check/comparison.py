@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from rnnx.gradient_check.problem import Problem
-from rnnx.gradient_check.report import GradientRow
+from rnnx.gradient_check.report import LARGE, GradientRow
 
 UNIT = {"float16": 2.0**-11, "float32": 2.0**-24, "float64": 2.0**-53}
 """Largest relative error of one rounding."""
@@ -180,10 +180,12 @@ def refused(place: Place, tensor: str, problem: str, hint: str) -> Comparison:
 
 
 def nearness(row: GradientRow) -> tuple[int, float]:
-    """How near a row is to failing: failures last, the largest error at the end."""
+    """How near a row is to failing: failures last, the largest error of ordinary size at the end."""
     if not row.checked:
         return 0, 0.0
-    return (1, row.error / (row.tolerance + TINY)) if row.passed else (2, row.error)
+    if row.passed:
+        return 1, row.error / (row.tolerance + TINY)
+    return (2 if row.upstream.endswith(LARGE) else 3), row.error
 
 
 def worse(known: GradientRow | None, found: GradientRow) -> GradientRow:

@@ -14,7 +14,7 @@ from rnnx.gradient_check.oracles import ALONG, COMPLEX, Oracle
 from rnnx.gradient_check.precision import compare_precisions
 from rnnx.gradient_check.problem import Problem, Tensors, draw
 from rnnx.gradient_check.purity import Purity, unfit_outputs
-from rnnx.gradient_check.report import FORWARD, UNTOUCHED
+from rnnx.gradient_check.report import FORWARD, LARGE, UNTOUCHED
 from rnnx.typing import Array
 
 MOST_ENTRIES = 3000
@@ -35,8 +35,6 @@ PROVEN_ON = "numpy"
 
 LARGE_UPSTREAM = 1e6
 """Factor on one more set of upstream gradients: a backward pass is linear in them, so none may be clipped."""
-
-LARGE = "a million times as large"
 
 
 class Examination:

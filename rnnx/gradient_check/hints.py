@@ -6,11 +6,10 @@ from functools import partial
 from typing import TypeAlias
 
 from rnnx.gradient_check.comparison import Comparison
-from rnnx.gradient_check.examination import LARGE
 from rnnx.gradient_check.patterns import FINDERS
 from rnnx.gradient_check.places import number_of, single_steps, steps_of
 from rnnx.gradient_check.problem import Problem
-from rnnx.gradient_check.report import GradientRow
+from rnnx.gradient_check.report import LARGE, GradientRow
 
 Case: TypeAlias = tuple[Problem, str]
 Cases: TypeAlias = Sequence[Case]

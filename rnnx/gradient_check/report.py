@@ -23,6 +23,9 @@ AGAIN, UNTOUCHED, LINEAR, SECOND, PADDING, ENDED = PURITY = (
 IN_FLOAT64 = "float64 gradient"
 """How the oracle's name begins where another precision or device is compared with NumPy's float64."""
 
+LARGE = "a million times as large"
+"""How the upstream gradients' name ends where they are large ones."""
+
 OF_VALUES = (*FORWARD, AGAIN, UNTOUCHED, ENDED)
 """In these rows `tensor` is an array itself, and not its gradient."""
 

@@ -19,7 +19,7 @@ from rnnx.gradient_check.layers import LAYERS
 from rnnx.gradient_check.oracles import ADJOINT, ALONG, COMPLEX, DIFFERENCES, DIRECTIONS
 from rnnx.gradient_check.precision import against, dtypes
 from rnnx.gradient_check.problem import Problem, cell_problem, cell_problems
-from rnnx.gradient_check.report import AGAIN, ENDED, FORWARD, LINEAR, PADDING
+from rnnx.gradient_check.report import AGAIN, ENDED, FORWARD, LARGE, LINEAR, PADDING
 from support import sabotage, sabotage_peephole, sabotage_sru
 
 TENSORS = sabotage.TENSORS | sabotage_peephole.TENSORS | sabotage_sru.TENSORS
@@ -216,6 +216,8 @@ def test_of_equal_errors_the_first_is_told():
     found = compare(Place(problem, "numpy", COMPLEX), "x", nearly, np.ones(3), np.zeros(3))
     assert found.row.index == (0,)
     assert worse(found.row, replace(found.row, error=found.row.error + 1e-9, case="later")).case == ""
+    large = replace(found.row, error=9.0, upstream=f"y, {LARGE}")
+    assert worse(found.row, large).error == worse(large, found.row).error == found.row.error
 
 
 def test_what_a_difference_is_relative_to():
