@@ -11,7 +11,10 @@ from rnnx.ragged import Segment
 from rnnx.typing import Array, Params, State
 
 GROUP = 512
-"""Steps times sequences that are summed over in one product: more take memory, fewer take time."""
+"""Steps times sequences that are summed over in one product: more take memory, fewer take time.
+
+Where D + H is larger, that many: to copy them and to add their sums takes about as long.
+"""
 
 
 @dataclass
@@ -119,7 +122,7 @@ class Sums:
 
     def __init__(self, cell: Any, backend: Backend, record: Record) -> None:
         self._cell, self._backend, self._record = cell, backend, record
-        self._groups = ragged.spans(record.parts, GROUP)
+        self._groups = ragged.spans(record.parts, max(GROUP, cell.input_size + cell.hidden_size))
         self._pieces: list[Piece] = []
         self._behind = sum(part.size for part in record.parts)
         self._rows: Array = None
