@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rnnx.backends import Backend
-from rnnx.ops import Workspace, capture
+from rnnx.ops import Operands, Workspace, capture
 from rnnx.ragged import Segment
 from rnnx.steps import Piece, Record
 from rnnx.typing import Array, State
@@ -21,6 +21,7 @@ class Loop:
         self.backend = backend
         self._record = record
         self._bound: dict[bool, tuple[Segment, Callable[..., None]]] = {}
+        self._operands = [Operands(backend, record.x.shape[1], record.x.shape[0]) for _ in range(2)]
 
     def forward(self, part: Segment) -> Callable[[Piece, int], None]:
         """Function ``run(piece, steps)`` for the steps of a part; it goes on from the piece's first state."""
@@ -37,9 +38,8 @@ class Loop:
         whole = self._record.whole(part)
         found = self._bound.get(backward)
         if found is None or found[0] != whole:
-            # With checkpoints or without, products get their matrices in the same layout.
-            steps, dtype = whole.stop - whole.start, self._record.x.dtype
-            ops = Workspace(self.backend, self.cell.hidden_size, whole.batch, dtype, steps)
+            operands, dtype = self._operands[backward], self._record.x.dtype
+            ops = Workspace(operands, self.cell.hidden_size, whole.batch, dtype)
             run = self._compiled(ops, backward)
             if run is None:
                 run = self._bind_backward(ops) if backward else self._bind_forward(ops)
@@ -79,7 +79,7 @@ class Loop:
         script = capture.script(cell, backend, backward) if backend.compiles_loops(ops.dtype) else None
         if script is None:
             return None
-        recorder = capture.Recorder(backend, H, ops.batch, ops.steps)
+        recorder = capture.Recorder(ops.operands, H)
         (cell.bind_backward if backward else cell.bind_forward)(recorder, self._record.params)
         scratch = [backend.empty((blocks * H, ops.batch), ops.dtype) for blocks in script.scratch]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from rnnx import ragged
 from rnnx.backends import Backend
-from rnnx.ops import Workspace
+from rnnx.ops import Operands, Workspace
 from rnnx.ragged import Segment
 from rnnx.steps import Record
 from rnnx.typing import Array
@@ -37,7 +37,7 @@ class Projection:
             return self.block(record.x[part.start : part.stop, ...])
         whole = record.whole(part)
         first = self._first_rows[whole]
-        group = next(group for group in self._groups if whole in group)
+        group = self._groups[whole]
         start, stop = part.start - whole.start, part.stop - whole.start
         if len(group) > 1:
             slab = self._slabs(group)[whole][start:stop, ...]
@@ -58,10 +58,10 @@ class Projection:
 
     @cached_property
     def _project(self) -> Any:
-        first, steps = self._record.parts[0], self._record.x.shape[0]
-        cell, params = self._cell, self._record.params
-        ops = Workspace(self._backend, cell.hidden_size, first.batch, self._record.x.dtype, steps)
-        return cell.bind_projection(ops, params)
+        cell, x = self._cell, self._record.x
+        operands = Operands(self._backend, x.shape[1], x.shape[0])
+        ops = Workspace(operands, cell.hidden_size, x.shape[1], x.dtype)
+        return cell.bind_projection(ops, self._record.params)
 
     @cached_property
     def _first_rows(self) -> dict[Segment, int]:
@@ -70,8 +70,9 @@ class Projection:
         return dict(zip(self._record.parts, ends, strict=False))
 
     @cached_property
-    def _groups(self) -> list[list[Segment]]:
-        return list(ragged.groups(self._record.parts, COLUMNS))
+    def _groups(self) -> dict[Segment, list[Segment]]:
+        """Segments of a ragged batch, each with those that it is projected together with."""
+        return {part: group for group in ragged.groups(self._record.parts, COLUMNS) for part in group}
 
     def _slabs(self, group: list[Segment]) -> dict[Segment, Array]:
         """Pre-activations of short segments together: a small product for each step would take longer."""

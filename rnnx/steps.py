@@ -1,5 +1,6 @@
 """What a time loop leaves for the backward pass, and the sums over its steps, as products of matrices."""
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -58,7 +59,11 @@ class Record:
 
     def whole(self, part: Segment) -> Segment:
         """The part of the batch that some steps are of."""
-        return next((each for each in self.parts if each.start <= part.start < each.stop), part)
+        return self.parts[bisect_right(self._starts, part.start) - 1]
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        return [part.start for part in self.parts]
 
 
 class Steps:

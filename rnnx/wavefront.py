@@ -5,9 +5,8 @@ before its own, s = t + k, so the blocks of one diagonal do not depend on each o
 steps of up to B blocks, with one recurrent product and one pointwise body each (docs/derivations/tflstm.md).
 
 The buffers are skewed: slab s holds diagonal s, features first, and its slot k, columns k*N .. (k+1)*N - 1,
-holds block k at step s - k. So the state of the same block one step before is in the same slot of the slab
-before. The first and the last B - 1 diagonals have fewer blocks than slots; what their other slots hold is
-finite, and its gradient is zero.
+holds block k at step s - k; in the same slot of the slab before is its state one step earlier. The first and
+the last B - 1 diagonals have fewer blocks than slots: what the others hold is finite, its gradient zero.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnnx.backends import Backend
-from rnnx.ops import Workspace
+from rnnx.ops import Operands, Workspace
 from rnnx.ragged import segments
 from rnnx.scan import CHUNK
 from rnnx.typing import Array, Kernel, Namespace, Params, State
@@ -251,11 +250,12 @@ def _bind_forward(
 ) -> Callable[[int, Array, Array, Array, Array, Array], None]:
     """Return ``step(s, operand, gates, c, after, c_next)``: all but `operand` and `c` are filled."""
     H, N, peepholes = cell.hidden_size, plane.batch, cell.peephole_columns(params)
-    WT = backend.operand(weights.T, plane.blocks * N, plane.diagonals)
+    operands = Operands(backend, plane.blocks * N, plane.diagonals)
+    WT = operands.get(0, weights.T)
 
     @lru_cache(maxsize=1)
     def bound(blocks: int) -> tuple[Callable[..., Array], Kernel]:
-        ops = Workspace(backend, H, blocks * N, weights.dtype, plane.diagonals)
+        ops = Workspace(operands, H, blocks * N, weights.dtype)
         return ops.matmul(4 * H), ops.kernel(cell.bodies[0])
 
     def step(s: int, operand: Array, gates: Array, c: Array, after: Array, c_next: Array) -> None:
@@ -276,11 +276,12 @@ def _bind_backward(
 ) -> Callable[[int, Array, Array, Array, Array], None]:
     """Return ``step(s, dh, dc, before, products)``; the last are Wh, Wk and Wx times the gates' gradients."""
     H, N, peepholes = cell.hidden_size, plane.batch, cell.peephole_columns(record.params)
-    weights = backend.operand(record.weights[:-1, :], plane.blocks * N, plane.diagonals)
+    operands = Operands(backend, plane.blocks * N, plane.diagonals)
+    weights = operands.get(0, record.weights[:-1, :])
 
     @lru_cache(maxsize=1)
     def bound(blocks: int) -> tuple[Callable[..., Array], Kernel]:
-        ops = Workspace(backend, H, blocks * N, weights.dtype, plane.diagonals)
+        ops = Workspace(operands, H, blocks * N, weights.dtype)
         return ops.matmul(weights.shape[0]), ops.kernel(cell.bodies[1])
 
     def step(s: int, dh: Array, dc: Array, before: Array, products: Array) -> None:

@@ -2,10 +2,11 @@
 
 from rnnx.ops.over_time import input_gradients, weight_gradient
 from rnnx.ops.pointwise import Pointwise, pointwise, relu, sigmoid, sign, sqrt, tanh
-from rnnx.ops.workspace import Functional, Ops, Workspace
+from rnnx.ops.workspace import Functional, Operands, Ops, Workspace
 
 __all__ = [
     "Functional",
+    "Operands",
     "Ops",
     "Pointwise",
     "Workspace",

@@ -12,6 +12,7 @@ from typing import Any
 from rnnx.backends import Backend
 from rnnx.backends.slabs import blocks
 from rnnx.ops.pointwise import Pointwise
+from rnnx.ops.workspace import Operands
 from rnnx.typing import Array, Block, Body, Kernel, Product, Script, State
 
 
@@ -39,11 +40,10 @@ class Slab:
 class Recorder:
     """Operations as those of `rnnx.ops.Workspace`, that write a script."""
 
-    def __init__(self, backend: Backend, hidden: int, batch: int, steps: int) -> None:
-        self.backend = backend
+    def __init__(self, operands: Operands, hidden: int) -> None:
+        self.backend = operands.backend
         self.hidden = hidden
-        self.batch = batch
-        self.steps = steps
+        self._shared = operands
         self.operands: list[Array] = []
         self.scratch: list[int] = []
         self.calls: list[Product | Body] = []
@@ -60,7 +60,7 @@ class Recorder:
         return kernel
 
     def operand(self, a: Array) -> Array:
-        self.operands.append(self.backend.operand(a, self.batch, self.steps))
+        self.operands.append(self._shared.get(len(self.operands), a))
         return self.operands[-1]
 
     def matmul(self, rows: int) -> Callable[[Array, Any, Any], Any]:
@@ -101,7 +101,7 @@ class Recorder:
 @lru_cache(maxsize=256)
 def script(cell: Any, backend: Backend, backward: bool) -> Script | None:
     """Script of a cell's step in either pass; None if the step cannot be captured."""
-    recorder = Recorder(backend, cell.hidden_size, 1, 1)
+    recorder = Recorder(Operands(backend, 1, 1), cell.hidden_size)
     params = {name: backend.zeros(shape, "float32") for name, shape in cell.param_shapes.items()}
     pre, saved, prev, after = _slabs(cell)
     try:

@@ -5,6 +5,7 @@ new arrays (`Functional`); the caller uses what is returned.
 """
 
 from collections.abc import Callable
+from itertools import count
 
 from rnnx.backends import Backend
 from rnnx.backends.slabs import blocks
@@ -12,26 +13,52 @@ from rnnx.ops.pointwise import Pointwise
 from rnnx.typing import Array, Kernel
 
 
+class Operands:
+    """Matrices that the steps of a batch multiply by, in the layout that suits them.
+
+    The parts of a batch bind the same step, so the k-th matrix that it asks for is the same for all of them:
+    it is made once.
+
+    Parameters
+    ----------
+    backend : Backend
+    batch, steps : int
+        N and T.
+    """
+
+    def __init__(self, backend: Backend, batch: int, steps: int) -> None:
+        self.backend = backend
+        self.batch = batch
+        self.steps = steps
+        self._made: list[Array] = []
+
+    def get(self, k: int, a: Array) -> Array:
+        """The k-th one, which is `a`."""
+        if k == len(self._made):
+            self._made.append(self.backend.operand(a, self.batch, self.steps))
+        return self._made[k]
+
+
 class Workspace:
     """In-place operations on blocks of shape (rows, N), with scratch memory of their own.
 
     Parameters
     ----------
-    backend : Backend
+    operands : Operands
+        Of the whole batch.
     hidden, batch : int
         H and N; pointwise bodies run on (H, N).
     dtype : dtype
         The namespace's own object.
-    steps : int
-        How often a step is run.
     """
 
-    def __init__(self, backend: Backend, hidden: int, batch: int, dtype: object, steps: int) -> None:
-        self.backend = backend
+    def __init__(self, operands: Operands, hidden: int, batch: int, dtype: object) -> None:
+        self.backend = operands.backend
+        self.operands = operands
         self.hidden = hidden
         self.batch = batch
         self.dtype = dtype
-        self.steps = steps
+        self._asked = count()
 
     def kernel(self, body: Pointwise, *slabs: tuple[slice, ...]) -> Kernel:
         """``kernel(*inputs, out=outputs)``; output k may be given the memory of input k.
@@ -46,7 +73,7 @@ class Workspace:
 
     def operand(self, a: Array) -> Array:
         """A matrix that every step multiplies by, in a layout that needs no copy per step."""
-        return self.backend.operand(a, self.batch, self.steps)
+        return self.operands.get(next(self._asked), a)
 
     def matmul(self, rows: int) -> Callable[[Array, Array, Array], Array]:
         """``out = a @ b`` for a result of shape (rows, N)."""

@@ -17,7 +17,8 @@ import numpy as np
 import rnnx
 from rnnx import steps
 from rnnx.cells import REGISTRY
-from rnnx.ops import Workspace
+from rnnx.ops import Operands, Workspace
+from rnnx.projection import Projection
 from rnnx.ragged import Segment
 
 T, N, D, H = 100, 64, 256, 256
@@ -26,15 +27,16 @@ T, N, D, H = 100, 64, 256, 256
 def masked(cell, params, x, dy, lengths):
     """Return y and the gradients of x and the parameters by a loop over the full rectangle."""
     backend = rnnx.get_backend()
-    ops = Workspace(backend, H, N, x.dtype)
     ended = np.arange(T)[:, None] >= lengths
-    pre = cell.project(np, params, x)
+    whole = Segment(0, T, N)
+    record = steps.Record(params, x, [whole], [])
+    pre = Projection(cell, backend, record).of(whole)
     saved = np.empty((T, cell.saved_blocks * H, N), x.dtype)
     states = tuple(np.empty((T + 1, H, N), x.dtype) for _ in cell.State._fields)
-    piece = steps.Piece(Segment(0, T, N), pre, saved, states)
+    piece = steps.Piece(whole, pre, saved, states)
     for buffer in states:
         buffer[0] = 0.0
-    step = cell.bind_forward(ops, params)
+    step = cell.bind_forward(Workspace(Operands(backend, N, T), H, N, x.dtype), params)
     for t in range(T):
         prev, after = piece.state(cell, t), piece.state(cell, t + 1)
         step(pre[t], prev, after, saved[t])
@@ -43,7 +45,8 @@ def masked(cell, params, x, dy, lengths):
     y = np.where(ended[..., None], np.float32(0.0), np.swapaxes(states[0][1:], 1, 2))
     d = cell.State._make([np.zeros((H, N), x.dtype) for _ in cell.State._fields])
     kept = [np.empty((H, N), x.dtype) for _ in cell.State._fields]
-    step, upstream = cell.bind_backward(ops, params), np.swapaxes(dy, 1, 2)
+    step = cell.bind_backward(Workspace(Operands(backend, N, T), H, N, x.dtype), params)
+    upstream = np.swapaxes(dy, 1, 2)
     for t in reversed(range(T)):
         d[0][...] += np.where(ended[t], np.float32(0.0), upstream[t])
         for part, store in zip(d, kept, strict=True):
@@ -52,9 +55,9 @@ def masked(cell, params, x, dy, lengths):
         step(pre[t], saved[t], piece.state(cell, t), piece.state(cell, t + 1), d)
         for part, store in zip(d, kept, strict=True):
             part += store
-    record = steps.Record(params, x, [piece])
-    dx, grads = cell.finish(np, params, steps.Steps(cell, backend, record))
-    return y, dx.reshape(x.shape), grads
+    sums = steps.Sums(cell, backend, record)
+    sums.add(piece)
+    return y, *sums.result()
 
 
 def alive_only(cell, params, x, dy, lengths):
