@@ -12,8 +12,8 @@ LEAST = 2**16
 KEPT = 2**26
 """Bytes that are kept for later arrays at most."""
 
-
 PAGE = 2**12
+"""Bytes that sizes are rounded up to, so that nearly equal arrays share blocks."""
 
 
 class _Lease(weakref.ref[np.ndarray]):

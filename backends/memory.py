@@ -70,7 +70,7 @@ class Computing:
         try:
             self._context = self._backend.untracked()
             self._context.__enter__()
-        except Exception as error:
+        except Exception as error:  # what libraries raise for want of memory has no base class in common
             self._explain(error)
             raise
 
@@ -80,7 +80,6 @@ class Computing:
             self._explain(error)
 
     def _explain(self, error: Exception) -> None:
-        # What libraries raise for want of memory has no base class in common.
         backend, asked = self._backend, self._backend.memory_asked(error)
         if asked is not None:
             report = backend.memory_report()

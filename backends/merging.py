@@ -45,9 +45,8 @@ def maker(
     lines = ["def make(scratch, H):"]
     lines += [f"    k{a}_{b} = slice({a} * H, {b} * H)" for a, b in sorted(printer.spans)]
     lines += [f"    {line}" for line in [*printer.fixed, *body]]
-    lines += [f"    return {program.name}_kernel"]
-    scope = {name: getattr(xp, name) for name in printing.IN_PLACE}
-    scope |= {name: xp.asarray(value, dtype) for value, name in constants.items()}
+    lines += [f"    return {printing.function_name(program)}"]
+    scope = printing.in_place_scope(xp, dtype, constants)
     return printing.compile_source("\n".join(lines), "make", scope), printer.rows
 
 
@@ -93,11 +92,7 @@ class Printer:
                 self._waiting.remove(step)
             targets = self._targets(group)
             words = [self._word(group, k) for k in range(len(group[0].arguments))]
-            target = self._span(targets)
-            if group[0].operation == "relu":
-                body.append(f"    maximum({words[0]}, 0.0, out={target})")  # out by position is deprecated
-            else:
-                body.append(f"    {group[0].operation}({', '.join([*words, target])})")
+            body.append(f"    {printing.call(group[0].operation, words, self._span(targets))}")
             for step, place in zip(group, targets, strict=True):
                 self._place[step.target] = place
         copies = [(home, self._place[name]) for name, home in self._homes if self._place[name] != home]
@@ -110,7 +105,7 @@ class Printer:
             ends, starts = zip(*copies[:count], strict=True)
             body.append(f"    copyto({self._span(ends)}, {self._span(starts)})")
             del copies[:count]
-        head = [f"def {self._program.name}_kernel({', '.join(self._arguments)}, out):"]
+        head = [f"def {printing.function_name(self._program)}({', '.join(self._arguments)}, out):"]
         head += [f"    {', '.join(['_', *self._outputs])}, = out"]
         views = [f"    {name} = {array}[k{a}_{b}]" for (array, a, b), name in self._views.items()]
         return [*head, *views, *body, "    return out"]

@@ -62,6 +62,7 @@ class NumbaBackend(NumpyBackend):
         blas = host_blas.addresses(pre.dtype) or ()
         sizes = steps, hidden, N, rows // hidden, saved.shape[1] // hidden
         upstream = () if not d else (np.empty((0, 0, 0), pre.dtype) if dy is None else dy,)
+        operands = [*operands]
         for k in numba_chain.columns_of(script):
             operands[k] = np.ascontiguousarray(np.broadcast_to(operands[k], (hidden, N)))
         loop = numba_chain.time_loop(script, len(states), len(operands), pre.dtype)

@@ -79,9 +79,10 @@ def source(script: Script, states: int, operands: int, dtype: np.dtype) -> str:
 
 
 @cache
-def columns_of(script: Script) -> set[int]:
+def columns_of(script: Script) -> frozenset[int]:
     """Operands that are columns; a loop takes them spread over the batch, (H, N), so that it stays flat."""
-    return {x for call in script.calls if isinstance(call, Body) for x in call.inputs if isinstance(x, int)}
+    bodies = (call for call in script.calls if isinstance(call, Body))
+    return frozenset(x for body in bodies for x in body.inputs if isinstance(x, int))
 
 
 def _kernel(call: Body, number: int) -> tuple[str, str, list[str]]:

@@ -40,7 +40,7 @@ def expression(step: Instruction) -> str:
 @cache
 def functional(program: Program, xp: Namespace) -> Kernel:
     """The program as a function that returns new arrays, in any namespace of the standard."""
-    name = _function_name(program)
+    name = function_name(program)
     lines = [f"def {name}({', '.join(program.inputs)}):"]
     last = {a: step for step in program.instructions for a in step.arguments}
     for step in program.instructions:
@@ -70,9 +70,8 @@ def in_place_maker(program: Program, xp: Namespace, dtype: Any) -> tuple[Callabl
     lines = ["def make(scratch):"]
     lines += [f"    s{row} = scratch[{row}]" for row in range(rows)]
     lines += [f"    {line}" for line in source.splitlines()]
-    lines += [f"    return {_function_name(program)}"]
-    scope = _scope(xp, IN_PLACE) | {name: xp.asarray(value, dtype) for value, name in constants.items()}
-    return compile_source("\n".join(lines), "make", scope), rows
+    lines += [f"    return {function_name(program)}"]
+    return compile_source("\n".join(lines), "make", in_place_scope(xp, dtype, constants)), rows
 
 
 def in_place(program: Program, constant: Callable[[float], str] = str) -> tuple[str, int]:
@@ -87,7 +86,7 @@ def in_place(program: Program, constant: Callable[[float], str] = str) -> tuple[
     place = {name: name for name in program.inputs}
     free: list[str] = []
     rows = 0
-    lines = [f"def {_function_name(program)}({', '.join(program.inputs)}, out):"]
+    lines = [f"def {function_name(program)}({', '.join(program.inputs)}, out):"]
     lines += [f"    {', '.join(f'o{k}' for k in range(len(program.outputs)))}, = out"]
     for at, step in enumerate(steps):
         arguments = [place[a] if isinstance(a, str) else constant(a) for a in step.arguments]
@@ -102,13 +101,22 @@ def in_place(program: Program, constant: Callable[[float], str] = str) -> tuple[
         else:
             target, rows = f"s{rows}", rows + 1
         place[step.target] = target
-        if step.operation == "relu":
-            lines.append(f"    maximum({arguments[0]}, 0.0, out={target})")  # out by position is deprecated
-        else:
-            lines.append(f"    {step.operation}({', '.join([*arguments, target])})")
+        lines.append(f"    {call(step.operation, arguments, target)}")
     copies = [(f"o{k}", place[name]) for k, name in enumerate(program.outputs)]
     lines += [f"    copyto({target}, {source})" for target, source in copies if target != source]
     return "\n".join([*lines, "    return out"]), rows
+
+
+def call(operation: str, arguments: list[str], target: str) -> str:
+    """An instruction as a call that writes into `target`."""
+    if operation == "relu":
+        return f"maximum({arguments[0]}, 0.0, out={target})"  # out by position is deprecated
+    return f"{operation}({', '.join([*arguments, target])})"
+
+
+def in_place_scope(xp: Namespace, dtype: Any, constants: dict[float, str]) -> dict[str, Any]:
+    """What a source with such calls names: functions, and its constants as arrays of no dimensions."""
+    return _scope(xp, IN_PLACE) | {name: xp.asarray(value, dtype) for value, name in constants.items()}
 
 
 def _delayed(program: Program) -> list[Instruction]:
@@ -133,7 +141,7 @@ def _is_read(name: str | None, waiting: list[Instruction], by_others_than: Instr
     return any(name in step.arguments for step in waiting if step is not by_others_than)
 
 
-def _function_name(program: Program) -> str:
+def function_name(program: Program) -> str:
     """Apart from the names of operations, which a body may have too."""
     return f"{program.name}_kernel"
 

@@ -96,7 +96,7 @@ class TorchBackend(Backend):
         return self.zeros((size, rows.shape[1]), rows.dtype).index_add_(0, ids, rows)
 
 
-class _Watching(torch.overrides.TorchFunctionMode):  # type: ignore[misc]
+class _Watching(torch.overrides.TorchFunctionMode):  # type: ignore[misc]  # torch is untyped there
     def __init__(self, see: Callable[[str, Any, Any], None]) -> None:
         super().__init__()
         self.see = see

@@ -177,8 +177,8 @@ def lengths(where: str, values: Any, steps: int, batch: int) -> np.ndarray | Non
 def upstream(cell: Any, tape: Any, dy: Array | None, dstate: State) -> None:
     """What is passed to `backward` fits its tape."""
     whole = tape.steps, tape.batch, cell.output_size
-    known = dy is not None and dstate is None and tape.backend.holds(dy)
-    if known and dy.shape == whole and dy.dtype == tape.dtype:  # type: ignore[union-attr]
+    plain: Any = dy if dstate is None and tape.backend.holds(dy) else None
+    if plain is not None and plain.shape == whole and plain.dtype == tape.dtype:
         return
     where = f"{type(cell).__name__}.backward"
     given: dict[str, tuple[Array, tuple[int, ...]]] = {}

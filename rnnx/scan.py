@@ -39,11 +39,8 @@ def forward_with_record(
     rows = None if lengths is None else ragged.packed(backend, x, parts)
     record = Record(params, x, parts, [], rows)
     runs = parts if checkpoint_every is None else ragged.split(parts, checkpoint_every)
-    final, projection, loop = (
-        _Final(cell, backend, x, runs),
-        Projection(cell, backend, record),
-        Loop(cell, backend, record),
-    )
+    projection, loop = Projection(cell, backend, record), Loop(cell, backend, record)
+    final = _Final(cell, backend, x, runs)
     y = None
     if checkpoint_every is not None or lengths is not None:
         make = backend.empty if lengths is None else backend.zeros

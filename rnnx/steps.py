@@ -157,10 +157,7 @@ class Sums:
         dx, grads = self._cell.finish(self._backend.xp, self._record.params, steps)
         if not self._grads:
             self._grads = grads
-            if first:
-                self._rows = self._backend.empty((last, dx.shape[1]), dx.dtype)
-            else:
-                self._rows = dx
+            self._rows = self._backend.empty((last, dx.shape[1]), dx.dtype) if first else dx
         else:
             for name, value in grads.items():
                 self._grads[name] += value

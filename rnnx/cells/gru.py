@@ -126,11 +126,8 @@ class GRU(StepCell):
     ) -> Callable[[Array, GRUState, GRUState, Array], GRUState]:
         H = self.hidden_size
         WhT, bn = ops.operand(params["Wh"].T), ops.operand(params["bn"][:, None])
-        product, memory, gate = (
-            ops.matmul(3 * H),
-            ops.empty(3 * H),
-            ops.kernel(gru_after_forward, self.rows, self.rows),
-        )
+        product, memory = ops.matmul(3 * H), ops.empty(3 * H)
+        gate = ops.kernel(gru_after_forward, self.rows, self.rows)
 
         def step(pre: Array, prev: GRUState, after: GRUState, saved: Array) -> GRUState:
             *_, h = gate(pre, product(WhT, prev.h, memory), bn, prev.h, out=(pre, saved, after.h))

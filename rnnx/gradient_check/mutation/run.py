@@ -138,7 +138,7 @@ class _Run:
         try:
             if found := self._refusal(*traps(self.name, make)):
                 return "killed", found
-        except Exception as error:
+        except Exception as error:  # as above: here on inputs that no other problem had
             return "error", f"{type(error).__name__}: {error}"
         return "survived", difference
 
