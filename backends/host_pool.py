@@ -9,6 +9,9 @@ import numpy as np
 LEAST = 2**16
 """Bytes from which on arrays come from here: less is the business of NumPy and the C library."""
 
+LINE = 2**6
+"""Bytes that arrays begin at a multiple of: a cache line, so that a vector of that size is in one."""
+
 KEPT = 2**26
 """Bytes that are kept for later arrays at most."""
 
@@ -48,7 +51,8 @@ class Pool:
         try:
             return self._free[min(fitting)].pop()
         except (ValueError, IndexError):  # none waits, or another thread has it by now
-            return np.empty(size, np.uint8)
+            memory = np.empty(size + LINE, np.uint8)
+            return memory[-memory.ctypes.data % LINE :][:size]
 
     def kept(self) -> int:
         """Bytes that wait for an array."""

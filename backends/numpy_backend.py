@@ -1,6 +1,7 @@
 """NumPy on the CPU: the default backend."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,8 +42,14 @@ class NumpyBackend(Backend):
         x.fill(0)
         return x
 
+    def copy(self, x: Array) -> Array:
+        return np.array(x)
+
     def contiguous(self, x: Array) -> Array:
         return np.ascontiguousarray(x)
+
+    def each(self, x: Array, backwards: bool = False) -> Iterator[Array]:
+        return iter(x[::-1] if backwards else x)
 
     def freeze(self, x: Array) -> Array:
         x.flags.writeable = False
@@ -73,14 +80,20 @@ class NumpyBackend(Backend):
         return np.matmul(a, b, out=self.empty((b.shape[0], a.shape[0], b.shape[2]), a.dtype))
 
     def matmul(self, shape: tuple[int, ...], dtype: Any) -> Product:
-        return np.matmul
+        # Of two matrices, dot is matmul at half a microsecond less.
+        dot, matmul = np.dot, np.matmul
+
+        def product(a: Array, b: Array, out: Array) -> Array:
+            return dot(a, b, out) if out.flags.c_contiguous else matmul(a, b, out)
+
+        return product
 
     def matmul_add(self, shape: tuple[int, ...], dtype: Any) -> Product:
         scratch = np.empty(shape, dtype)
-        matmul, add = np.matmul, np.add
+        dot, add = np.dot, np.add
 
         def product(a: Array, b: Array, out: Array) -> Array:
-            return add(out, matmul(a, b, scratch), out)
+            return add(out, dot(a, b, scratch), out)
 
         return product
 
