@@ -1,7 +1,7 @@
 """What a backend is: one library's arrays on one device, and how pointwise bodies and GEMMs run on them."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -11,7 +11,7 @@ import numpy as np
 from rnnx.backends import memory, printing
 from rnnx.backends.slabs import Slabs, blocks
 from rnnx.errors import DtypeError, MemoryLimitError
-from rnnx.typing import Array, Kernel, Namespace, Program, Script
+from rnnx.typing import Array, Kernel, Namespace, Program, Script, TimeLoop
 
 Product = Callable[[Array, Array, Array], Array]
 """A bound matrix product: ``product(a, b, out)`` returns its result, which it may write into `out`."""
@@ -23,6 +23,10 @@ class BackendStatus(NamedTuple):
     usable: bool
     reason: str
     install: str
+
+
+NOTHING = nullcontext()
+"""A context that does nothing; one serves all."""
 
 
 @dataclass(frozen=True)
@@ -104,9 +108,18 @@ class Backend:
         """Array of zeros."""
         return self.xp.zeros(shape, dtype=self.dtype(dtype), device=self.device)
 
+    def copy(self, x: Array) -> Array:
+        """The same in memory of its own."""
+        return self.xp.asarray(x, copy=True)
+
     def contiguous(self, x: Array) -> Array:
         """X itself, or a copy with its last axis contiguous, where the library has an order of axes."""
         return x
+
+    def each(self, x: Array, backwards: bool = False) -> Iterator[Array]:
+        """Views ``x[0], x[1], ...``, or from the last one to the first."""
+        order = range(x.shape[0])
+        return (x[k, ...] for k in (reversed(order) if backwards else order))
 
     def synchronize(self) -> None:
         """Wait until all queued work is done. Errors of asynchronous work are raised here at the latest."""
@@ -137,11 +150,11 @@ class Backend:
 
     def untracked(self) -> AbstractContextManager[Any]:
         """`placed`, and the library records nothing for a differentiation of its own."""
-        return nullcontext()
+        return NOTHING
 
     def placed(self) -> AbstractContextManager[Any]:
         """Context in which new arrays are made on this device; what the library records goes on."""
-        return nullcontext()
+        return NOTHING
 
     def differentiate(
         self, function: Callable[[dict[str, Array]], Array], inputs: dict[str, Array]
@@ -154,7 +167,7 @@ class Backend:
 
         Where a library cannot tell of them, nothing is seen.
         """
-        return nullcontext()
+        return NOTHING
 
     def freeze(self, x: Array) -> Array:
         """X, protected from writing where the library can do so."""
@@ -224,30 +237,23 @@ class Backend:
         return product
 
     def compiles_loops(self, dtype: Any) -> bool:
-        """Whether `run_loop` exists for arrays of that dtype."""
+        """Whether `bind_loop` exists for arrays of that dtype."""
         return False
 
-    def run_loop(
-        self,
-        script: Script,
-        steps: int,
-        hidden: int,
-        slabs: tuple[Any, ...],
-        scratch: list[Array],
-        operands: list[Array],
-    ) -> None:
-        """Run a captured step for all time steps, backwards if it is that of a backward pass.
+    def bind_loop(
+        self, script: Script, hidden: int, operands: list[Array], projection: tuple[Array, Array] | None
+    ) -> TimeLoop:
+        """Bind the whole time loop of a captured step, backwards if it is that of a backward pass.
 
         Parameters
         ----------
         script : Script
-        steps, hidden : int
-            T and H.
-        slabs : tuple
-            ``pre`` (T, G*H, N), ``saved`` (T, S*H, N), the states, each (T+1, H, N), and in a backward pass
-            their gradients, each (H, N), and dy (T, N, H) or None.
-        scratch, operands : list of array
-            Memory of the step's own, and its matrices and columns.
+        hidden : int
+            H.
+        operands : list of array
+            The step's matrices and columns.
+        projection : tuple of array or None
+            Wx (D, G*H) and b (G*H,): of ``x[t] @ Wx + b``, with which a step of a forward pass begins.
         """
         raise NotImplementedError(f"{self.name} compiles no loops")
 

@@ -6,12 +6,13 @@ from typing import Any
 import array_api_compat.numpy as xp
 import numpy as np
 
-from rnnx.backends import host_blas, numba_chain, numba_kernels
+from rnnx.backends import host_threads, numba_kernels
 from rnnx.backends.base import Backend
+from rnnx.backends.numba_loop import BoundLoop
 from rnnx.backends.numpy_backend import NumpyBackend
 from rnnx.backends.slabs import Slabs
 from rnnx.errors import BackendError
-from rnnx.typing import Array, Kernel, Program, Script
+from rnnx.typing import Array, Kernel, Program, Script, TimeLoop
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,8 @@ class NumbaBackend(NumpyBackend):
     kernels = "loops compiled by Numba, cached on disk"
 
     def details(self) -> dict[str, str]:
-        compiled = host_blas.addresses(numba_kernels.DTYPES[0]) is not None
-        loops = "compiled" if compiled else "step by step, since NumPy's BLAS is not that of its wheels"
+        known = host_threads.threads() is not None
+        loops = "compiled, on " + ("the threads of NumPy's BLAS" if known else "one thread")
         own = {"time loops": loops, "compiled code": str(numba_kernels.folder())}
         return super().details() | own
 
@@ -41,32 +42,13 @@ class NumbaBackend(NumpyBackend):
         if width:
             numba_kernels.linear_recurrence()(np.ascontiguousarray(a), c, width, reverse)
 
-    def operand(self, a: Array, columns: int, products: int) -> Array:
-        a = super().operand(a, columns, products)
-        return a if a.itemsize in a.strides[-2:] else np.ascontiguousarray(a)
-
     def compiles_loops(self, dtype: Any) -> bool:
-        return dtype in numba_kernels.DTYPES and host_blas.addresses(dtype) is not None
+        return dtype in numba_kernels.DTYPES
 
-    def run_loop(
-        self,
-        script: Script,
-        steps: int,
-        hidden: int,
-        slabs: tuple[Any, ...],
-        scratch: list[Array],
-        operands: list[Array],
-    ) -> None:
-        pre, saved, states, d, dy = slabs
-        _, rows, N = pre.shape
-        blas = host_blas.addresses(pre.dtype) or ()
-        sizes = steps, hidden, N, rows // hidden, saved.shape[1] // hidden
-        upstream = () if not d else (np.empty((0, 0, 0), pre.dtype) if dy is None else dy,)
-        operands = [*operands]
-        for k in numba_chain.columns_of(script):
-            operands[k] = np.ascontiguousarray(np.broadcast_to(operands[k], (hidden, N)))
-        loop = numba_chain.time_loop(script, len(states), len(operands), pre.dtype)
-        loop(*blas, *sizes, pre, saved, *states, *d, *scratch, *operands, *upstream)
+    def bind_loop(
+        self, script: Script, hidden: int, operands: list[Array], projection: tuple[Array, Array] | None
+    ) -> TimeLoop:
+        return BoundLoop(script, hidden, operands, projection, self.empty)
 
 
 def create(device: str | None) -> Backend:

@@ -1,113 +1,227 @@
-"""A captured step printed as a whole time loop, so that small layers do not pay for Python at every step."""
+"""A captured step printed as a whole time loop, so that small layers do not pay for Python at every step.
+
+Threads share the loop: each computes some rows of every block (`rnnx.backends.meeting`).
+"""
 
 from collections.abc import Callable
 from functools import cache
+from inspect import signature
+from typing import NamedTuple
 
 import numpy as np
 
-from rnnx.backends import numba_kernels
-from rnnx.typing import Block, Body, Product, Script
+from rnnx.backends import numba_kernels, numba_tiles
+from rnnx.backends.numba_step import columns_of, indented, is_backward, matrices_of, packed, setup, step
+from rnnx.typing import Script
 
-MATRIX = 'Array(TYPE, 2, "A", readonly=True)'
+SIZES = ("fresh", "steps", "H", "N", "D", "blocks", "saved_blocks", "rows", "ring")
+"""What a loop is called with first: whether the matrices are to be packed, and sizes.
+
+`pre` and `saved` have memory for `rows` steps, the states for `ring`; steps beyond use the first again.
+"""
+
+FUNCTIONS = "multiply", "multiply_one", "pack", "project", "turn", "turn_back"
+"""What all loops of a dtype call, compiled once."""
+
+OWN = ("rank", "counter", "idle", *FUNCTIONS)
+"""What each thread gets besides: among others, addresses of functions."""
 
 SOURCE = """
-from numba.types import {dtype} as TYPE, Array, int64, void
+from numba import cfunc, njit
+from numba.types import {dtype} as TYPE, Array, int32, int64, intp, void
+from numpy import empty
+from rnnx.backends.numba_rows import address, call, put, vector
+from rnnx.backends.numba_team import LINE, meet, run_together
+from rnnx.backends.numba_tiles import ROWS
+
+SIZE = {size}
 {kernels}
 
-@numba.njit({signature}, cache=True, nogil=True, error_model="numpy", fastmath={{"contract"}})
-def {name}(gemm, gemv, steps, H, N, blocks, saved_blocks, {arguments}):
+@cfunc(int32(intp, intp, intp, intp, intp, intp), cache=True, error_model="numpy", fastmath={{"contract"}})
+def job(words, range_m, range_n, a, b, position):
+    table = vector(words, {words}, int64(0))
+{unpack}
     B = H * N
+    panels = (H + ROWS - 1) // ROWS
+    first, last = panels * rank // team, panels * (rank + 1) // team
+    low, high = first * ROWS, min(last * ROWS, H)
+    met = 0
 {setup}
     for i in range(steps):
         t = {order}
+        at, before, after = t % rows, t % ring, (t + 1) % ring
 {body}
+    return 0
+
+
+@njit(int64({signature}), cache=True, nogil=True, error_model="numpy")
+def {name}({arguments}):
+    B = H * N
+    panels = (H + ROWS - 1) // ROWS
+    memory = empty({memory} + LINE // SIZE, TYPE)
+    end = -(-address(memory) // LINE) * LINE
+{places}
+    tables = empty((team + 1, {width}), int64)
+    tables[team, 0] = 0
+    counter = address(tables) + team * {width} * 8
+    for rank in range(team):
+        table = tables[rank]
+{fill}
+    return run_together(job, execute, tables[:team]) + tables[team, 0] + memory.size
+"""
+
+OUTPUTS = """
+
+@njit(int64({signature}), cache=True, nogil=True, error_model="numpy")
+def outputs({arguments}):
+    pre = empty((rows, blocks * H, N), TYPE)
+    saved = empty((rows, saved_blocks * H, N), TYPE)
+{states}
+    {name}({passed})
+{ends}
+    return 0
+"""
+"""Entry of a forward loop that keeps nothing but y and the state after the last step."""
+
+TILES = """
+from numba import cfunc
+from numba.types import int64, void
+from rnnx.backends import numba_tiles as tiles
+
+"""
+
+FUNCTION = """
+
+@cfunc(void({kinds}), cache=True, error_model="numpy")
+def {name}({arguments}):
+    tiles.{name}(ZERO, {arguments})
 """
 
 
+class TimeLoop(NamedTuple):
+    """A compiled loop: its entries, and addresses of what each thread runs and of what that calls."""
+
+    call: Callable[..., int]
+    outputs: Callable[..., int] | None
+    job: int
+    functions: tuple[int, ...]
+
+
 @cache
-def time_loop(script: Script, states: int, operands: int, dtype: np.dtype) -> Callable[..., None]:
-    """Compiled loop over the steps of a script; see `arguments` for what it is called with."""
-    return numba_kernels.load(script.name, source(script, states, operands, dtype))
+def time_loop(script: Script, states: int, projects: bool, dtype: np.dtype) -> TimeLoop:
+    """Compiled loop over the steps of a script; see `arrays` for what it is called with."""
+    module = numba_kernels.module(script.name, source(script, states, projects, dtype))
+    outputs = getattr(module, "outputs", None)
+    return TimeLoop(getattr(module, script.name), outputs, module.job.address, functions(dtype))
 
 
-def arguments(script: Script, states: int, operands: int) -> dict[str, str]:
-    """Arrays that a loop takes, with their types: those of all steps, those of one, and what is only read."""
-    names = dict.fromkeys(("pre", "saved", *(f"state{k}" for k in range(states))), "TYPE[:, :, ::1]")
-    if _is_backward(script):
-        names |= dict.fromkeys((f"d{k}" for k in range(states)), "TYPE[:, ::1]")
-    names |= dict.fromkeys((f"scratch{k}" for k in range(len(script.scratch))), "TYPE[:, ::1]")
-    columns = columns_of(script)
-    for k in range(operands):
-        names[f"operand{k}"] = 'Array(TYPE, 2, "C", readonly=True)' if k in columns else MATRIX
-    return names | ({"dy": 'Array(TYPE, 3, "A", readonly=True)'} if _is_backward(script) else {})
+@cache
+def functions(dtype: np.dtype) -> tuple[int, ...]:
+    """Addresses of the functions that all loops call."""
+    text = numba_kernels.header(dtype) + TILES
+    for name in FUNCTIONS:
+        _, *arguments = signature(getattr(numba_tiles, name).py_func).parameters
+        kinds = ", ".join(["int64"] * len(arguments))
+        text += FUNCTION.format(name=name, kinds=kinds, arguments=", ".join(arguments))
+    module = numba_kernels.module(f"tiles_{dtype.name}", text)
+    return tuple(getattr(module, name).address for name in FUNCTIONS)
 
 
-def source(script: Script, states: int, operands: int, dtype: np.dtype) -> str:
+def arrays(script: Script, states: int, projects: bool) -> dict[str, str]:
+    """Arrays that a loop takes, with their types."""
+    axes = {f"matrix{k}": 2 for k in matrices_of(script)} | {f"column{k}": 2 for k in columns_of(script)}
+    if projects:
+        axes |= {"Wx": 2, "bias": 1, "x": 3}
+    axes |= {"dy": 3} if is_backward(script) else {"y": 3}
+    strided = {name: f'Array(TYPE, {n}, "A", readonly={name != "y"})' for name, n in axes.items()}
+    slabs = ["pre", "saved", *(f"state{k}" for k in range(states))]
+    kinds = strided | {"packed": "TYPE[::1]"} | dict.fromkeys(slabs, "TYPE[:, :, ::1]")
+    return kinds | dict.fromkeys((f"d{k}" for k in range(states) if is_backward(script)), "TYPE[:, ::1]")
+
+
+def source(script: Script, states: int, projects: bool, dtype: np.dtype) -> str:
     """Python of the loop."""
-    names = arguments(script, states, operands)
-    flat = [name for name, kind in names.items() if kind != MATRIX and name != "dy"]
-    setup = [f"{name} = {name}.reshape({name}.size)" for name in flat]
-    kernels: list[str] = []
-    body: list[str] = []
-    if _is_backward(script):  # an empty dy is none
-        body += [
-            "for n in range(dy.shape[1]):",
-            "    for h in range(H):",
-            "        d0[h * N + n] += dy[t, n, h]",
-        ]
-    for number, call in enumerate(script.calls):
-        if isinstance(call, Product):
-            a, b, out = f"operand{call.a}", _view(call.b), _view(call.out)
-            inner = f"{call.b.stop - call.b.start} * H"
-            body.append(
-                f"product(gemm, gemv, {a}, {b}, {out}, {inner}, N, ONE, {'ONE' if call.add else 'ZERO'})"
-            )
-        else:
-            name, text, passed = _kernel(call, number)
-            kernels.append(text)
-            body.append(f"{name}({', '.join(passed)})")
-    return numba_kernels.header(dtype) + SOURCE.format(
+    kinds = arrays(script, states, projects)
+    given = ["job", "execute", *OWN[2:], "team", *SIZES]
+    words = [*OWN, "team", *SIZES]
+    unpack = [f"{name} = table[{place}]" for place, name in enumerate(words)]
+    fill = [f"table[{place}] = {name}" for place, name in enumerate(words)]
+
+    def pass_on(name: str, value: str) -> None:
+        unpack.append(f"{name} = table[{len(words)}]")
+        fill.append(f"table[{len(words)}] = {value}")
+        words.append(name)
+
+    def pass_vector(name: str, data: str, size: str) -> None:
+        pass_on(f"{name}_data", data)
+        pass_on(f"{name}_size", size)
+        unpack.append(f"{name} = vector({name}_data, {name}_size, ZERO)")
+
+    for name, kind in kinds.items():
+        pass_vector(name, f"address({name})", f"{name}.size")
+        if '"A"' in kind:
+            for axis in range(int(kind.split(", ")[1])):
+                pass_on(f"{name}_{axis}", f"{name}.strides[{axis}]")
+    places, used = ["place = -(-address(packed) // LINE) * LINE"], ["0"]
+    for name, (blocks, inner) in packed(script, projects).items():
+        places += [f"{name} = place", f"place += {blocks} * {inner} * panels * ROWS * SIZE"]
+        pass_on(f"{name}_data", name)
+    own = {f"scratch{k}": f"{blocks} * B" for k, blocks in enumerate(script.scratch)}
+    own |= {f"spread{k}": "B" for k in columns_of(script)} | (
+        {"turned": "2 * (D + 1) * (ROWS if N == 1 else N)"} if projects else {}
+    )
+    for name, size in own.items():
+        places += [f"{name} = end", f"end += {size} * SIZE"]
+        used.append(size)
+        pass_vector(name, name, size)
+    for k in columns_of(script):
+        spread = [f"put(spread{k}, h * N + n, column{k}[h, 0])"]
+        places += ["for h in range(H):", "    for n in range(N):", indented(2, spread)]
+    kernels, body = step(script, projects)
+    text = numba_kernels.header(dtype) + SOURCE.format(
         dtype=dtype.name,
+        size=dtype.itemsize,
         name=script.name,
         kernels="\n".join(kernels),
-        signature=f"void(int64, int64, int64, int64, int64, int64, int64, {', '.join(names.values())})",
-        arguments=", ".join(names),
-        setup="\n".join("    " + line for line in setup),
-        order="steps - 1 - i" if _is_backward(script) else "i",
-        body="\n".join("        " + line for line in body),
+        signature=", ".join(["int64"] * len(given) + list(kinds.values())),
+        arguments=", ".join([*given, *kinds]),
+        words=len(words),
+        width=-(-len(words) // 8) * 8,  # whole cache lines
+        memory=" + ".join(used),
+        order="steps - 1 - i" if is_backward(script) else "i",
+        unpack=indented(1, unpack),
+        places=indented(1, places),
+        fill=indented(2, fill),
+        setup=indented(1, setup(script, projects)),
+        body=indented(2, body),
     )
+    return text + _outputs(script, states, given, kinds) if projects else text
 
 
-@cache
-def columns_of(script: Script) -> frozenset[int]:
-    """Operands that are columns; a loop takes them spread over the batch, (H, N), so that it stays flat."""
-    bodies = (call for call in script.calls if isinstance(call, Body))
-    return frozenset(x for body in bodies for x in body.inputs if isinstance(x, int))
-
-
-def _kernel(call: Body, number: int) -> tuple[str, str, list[str]]:
-    """Name and source of a body's loop, and the arrays that it is called with."""
-    same = tuple(out == read for out, read in zip(call.outputs, call.inputs, strict=False))
-    own = [out for k, out in enumerate(call.outputs) if k >= len(same) or not same[k]]
-    passed = [_view(x) if isinstance(x, Block) else f"operand{x}" for x in (*call.inputs, *own)]
-    thin = (numba_kernels.FULL,) * len(call.inputs)
-    name = f"body{number}"
-    return name, numba_kernels.function(name, call.program, same, thin, numba_kernels.FLAT), passed
-
-
-def _view(block: Block) -> str:
-    """The block at step t, as a contiguous vector."""
-    slab, _, number = block.slab.partition(" ")
-    first, last = f"{block.start} * B", f"{block.stop} * B"
-    if slab == "pre":
-        return f"pre[t * blocks * B + {first} : t * blocks * B + {last}]"
-    if slab == "saved":
-        return f"saved[t * saved_blocks * B + {first} : t * saved_blocks * B + {last}]"
-    if slab in ("prev", "next"):
-        row = "t" if slab == "prev" else "(t + 1)"
-        return f"state{number}[{row} * B : {row} * B + B]"
-    return f"{slab}{number}[{first} : {last}]"
-
-
-def _is_backward(script: Script) -> bool:
-    return script.name.endswith("_backward")
+def _outputs(script: Script, states: int, given: list[str], kinds: dict[str, str]) -> str:
+    """Python of the entry for outputs alone, which is given the states before and after all steps."""
+    own = {"pre", "saved", *(f"state{k}" for k in range(states))}
+    passed = {name: kind for name, kind in kinds.items() if name not in own}
+    passed |= {f"start{k}": 'Array(TYPE, 2, "A", readonly=True)' for k in range(states)}
+    passed |= {f"end{k}": "TYPE[:, ::1]" for k in range(states)}
+    begin, finish = [], []
+    for k in range(states):
+        begin += [
+            f"state{k} = empty((ring, H, N), TYPE)",
+            "for h in range(H):",
+            "    for n in range(N):",
+            f"        state{k}[0, h, n] = start{k}[n, h] if start{k}.size else ZERO",
+        ]
+        finish += [
+            "for n in range(N):",
+            "    for h in range(H):",
+            f"        end{k}[n, h] = state{k}[steps % ring, h, n]",
+        ]
+    return OUTPUTS.format(
+        signature=", ".join(["int64"] * len(given) + list(passed.values())),
+        arguments=", ".join([*given, *passed]),
+        name=script.name,
+        passed=", ".join([*given, *kinds]),
+        states=indented(1, begin),
+        ends=indented(1, finish),
+    )

@@ -14,6 +14,7 @@ from hashlib import sha256
 from operator import attrgetter, is_
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from types import ModuleType
 from typing import Any
 
 import numba
@@ -49,7 +50,6 @@ from math import sqrt
 
 import numba
 from numpy import {dtype} as T
-from rnnx.backends.numba_gemm import product
 from rnnx.backends.numba_math import tanh{bits} as tanh
 from rnnx.backends.numba_rows import row
 
@@ -185,26 +185,30 @@ def folder() -> Path:
 @cache
 def helpers() -> str:
     """Source of what generated code calls: Numba's cache does not see it change."""
+    names = "math", "rows", "vectors", "microkernels", "tiles", "team"
     here = Path(__file__).parent
-    return "".join(
-        (here / name).read_text("utf-8") for name in ("numba_math.py", "numba_rows.py", "numba_gemm.py")
-    )
+    return "".join((here / f"numba_{name}.py").read_text("utf-8") for name in names)
 
 
 def load(name: str, text: str) -> Callable[..., None]:
-    """Function of that name in a generated source, which is kept as a file of its own."""
+    """Function of that name in a generated source."""
+    function: Callable[..., None] = getattr(module(name, text), name)
+    return function
+
+
+def module(name: str, text: str) -> ModuleType:
+    """A generated source as a module, kept as a file of its own."""
     path = folder() / f"{name}_{sha256((text + helpers()).encode()).hexdigest()[:16]}.py"
     if not path.exists():
         write(path, text)
-    module = f"rnnx_kernels_{path.stem}"
-    spec = importlib.util.spec_from_file_location(module, path)
+    own = f"rnnx_kernels_{path.stem}"
+    spec = importlib.util.spec_from_file_location(own, path)
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} is no Python file")
     found = importlib.util.module_from_spec(spec)
-    sys.modules[module] = found  # Numba asks there for the module that a function is from
+    sys.modules[own] = found  # Numba asks there for the module that a function is from
     spec.loader.exec_module(found)
-    function: Callable[..., None] = getattr(found, name)
-    return function
+    return found
 
 
 def write(path: Path, text: str) -> None:

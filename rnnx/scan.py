@@ -8,6 +8,7 @@ A batch of sequences of different lengths, longest first, is a row of segments (
 buffers of its own and no padding, so that only the sequences still alive enter the products.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,9 @@ import numpy as np
 from rnnx import ragged
 from rnnx.backends import Backend
 from rnnx.loop import Loop
-from rnnx.projection import Projection
 from rnnx.ragged import Segment
 from rnnx.steps import Piece, Record, Sums
 from rnnx.typing import Array, Params, State
-
-CHUNK = 32
-"""Steps that a forward pass without a tape holds at a time."""
 
 
 def forward_with_record(
@@ -39,18 +36,17 @@ def forward_with_record(
     rows = None if lengths is None else ragged.packed(backend, x, parts)
     record = Record(params, x, parts, [], rows)
     runs = parts if checkpoint_every is None else ragged.split(parts, checkpoint_every)
-    projection, loop = Projection(cell, backend, record), Loop(cell, backend, record)
-    final = _Final(cell, backend, x, runs)
+    loop, final = Loop(cell, backend, record), _Final(cell, backend, x, runs)
     y = None
     if checkpoint_every is not None or lengths is not None:
         make = backend.empty if lengths is None else backend.zeros
         y = make((T, N, cell.output_size), x.dtype)
     before = state
     for part in runs:
-        piece = _forward(loop, projection, part, before)
+        piece = _forward(loop, part, before)
         if y is not None:
             y[part.start : part.stop, : part.batch, :] = piece.states[0][1:, ...].mT
-        final.take(part, piece.state(cell, part.stop - part.start))
+        final.take(part, [backend.copy(value.T) for value in piece.state(cell, part.stop - part.start)])
         before = piece
         kept = checkpoint_every is None or part is runs[-1]  # the backward pass begins with the last one
         record.pieces.append(piece if kept else _checkpoint(backend, piece))
@@ -59,7 +55,7 @@ def forward_with_record(
     return y, final.state, record
 
 
-def forward_in_chunks(
+def forward_without_record(
     cell: Any, backend: Backend, params: Params, x: Array, state: State, lengths: np.ndarray | None
 ) -> tuple[Array, State, None]:
     """Run the sequences in memory that does not grow with T, y aside."""
@@ -67,25 +63,14 @@ def forward_in_chunks(
     parts = ragged.segments(T, N, lengths)
     final, previous = _Final(cell, backend, x, parts), state
     record = Record(params, x, parts, [])
-    projection, loop = Projection(cell, backend, record), Loop(cell, backend, record)
+    loop = Loop(cell, backend, record)
     y = (backend.empty if lengths is None else backend.zeros)((T, N, cell.output_size), x.dtype)
     for part in parts:
-        rows = min(part.stop - part.start, CHUNK)
-        piece = Piece(part, None, *_buffers(cell, backend, rows, part.batch, x.dtype))
-        _start(piece, previous)
-        run = loop.forward(part)
-        start = stop = part.start
-        for start in range(part.start, part.stop, CHUNK):
-            stop = min(start + CHUNK, part.stop)
-            piece.pre = projection.block(x[start:stop, : part.batch, :])
-            run(piece, stop - start)
-            y[start:stop, : part.batch, :] = piece.states[0][1 : stop - start + 1, ...].mT
-            if stop < part.stop:
-                for buffer in piece.states:
-                    buffer[0, ...] = buffer[stop - start, ...]
-        count = stop - start
-        final.take(part, piece.state(cell, count))
-        previous = Piece(part, None, None, tuple(buffer[count : count + 1, ...] for buffer in piece.states))
+        if previous is not None and part.batch < N:
+            previous = [value[: part.batch, :] for value in previous]
+        own = y if lengths is None else y[part.start : part.stop, : part.batch, :]
+        previous = loop.outputs(part, previous, own)
+        final.take(part, previous)
     return y, final.state, None
 
 
@@ -94,14 +79,13 @@ def backward(
 ) -> tuple[Array, State, dict[str, Array]]:
     """Run a record backwards; return the gradients of x, of the initial state and of the parameters."""
     make, H, dtype = cell.State._make, cell.hidden_size, record.x.dtype
-    loop, projection = Loop(cell, backend, record), Projection(cell, backend, record)
-    sums = Sums(cell, backend, record)
+    loop, sums = Loop(cell, backend, record), Sums(cell, backend, record)
     d: Any = None
     while record.pieces:
         piece, later = record.pieces.pop(), d
         start, stop, N = piece.segment
         if piece.pre is None:
-            piece = _forward(loop, projection, piece.segment, piece)
+            piece = _forward(loop, piece.segment, piece)
         alive = 0 if later is None else later[0].shape[1]
         d = make([backend.zeros((H, N), dtype) for _ in cell.State._fields])
         for k, given in enumerate(dstate or ()):
@@ -110,25 +94,25 @@ def backward(
         for k, carry in enumerate(later or ()):
             d[k][:, :alive] = carry
         given = None if dy is None else dy[start:stop, :N, :]
-        loop.backward(piece.segment)(piece, stop - start, d, given)
+        loop.backward(piece, d, given)
         sums.add(piece)
         del piece
     dx, grads = sums.result()
     return dx, make([total.T for total in d]), grads
 
 
-def _forward(loop: Loop, projection: Projection, part: Segment, before: Any) -> Piece:
+def _forward(loop: Loop, part: Segment, before: Any) -> Piece:
     """Run the steps of a part, and keep their buffers."""
-    pre, steps = projection.of(part), part.stop - part.start
-    piece = Piece(part, pre, *_buffers(loop.cell, loop.backend, steps, part.batch, pre.dtype))
-    _start(piece, before)
-    loop.forward(part)(piece, steps)
+    pre = loop.pre(part)
+    piece = Piece.begin(loop.cell, loop.backend, part, part.stop - part.start, pre.dtype, before)
+    piece.pre = pre
+    loop.forward(piece)
     return piece
 
 
 def _checkpoint(backend: Backend, piece: Piece) -> Piece:
     """The state before a piece, alone."""
-    states = tuple(backend.xp.asarray(buffer[:1, ...], copy=True) for buffer in piece.states)
+    states = tuple(backend.copy(buffer[:1, ...]) for buffer in piece.states)
     return Piece(piece.segment, None, None, states)
 
 
@@ -136,37 +120,18 @@ class _Final:
     """Final states of all sequences, put together from the segments that they end in."""
 
     def __init__(self, cell: Any, backend: Backend, x: Array, parts: list[Segment]) -> None:
-        self._xp, self._whole = backend.xp, len(parts) == 1
+        self._make, self._whole = cell.State._make, len(parts) == 1
         self.state: State = None
         if not self._whole:
             self._alive = dict(zip(parts, [part.batch for part in parts[1:]] + [0], strict=True))
             shape = (x.shape[1], cell.hidden_size)
             self.state = cell.State(*(backend.empty(shape, x.dtype) for _ in cell.State._fields))
 
-    def take(self, part: Segment, state: State) -> None:
-        """Keep the state (H, N) after a segment of the sequences that end there."""
+    def take(self, part: Segment, state: Iterable[Array]) -> None:
+        """Keep the state, (N, H) arrays, after a segment of the sequences that end there."""
         if self._whole:
-            self.state = state._make([self._xp.asarray(value.T, copy=True) for value in state])
+            self.state = self._make(state)
             return
         alive = self._alive[part]
         for total, value in zip(self.state, state, strict=True):
-            total[alive : part.batch, :] = value.T[alive:, :]
-
-
-def _buffers(
-    cell: Any, backend: Backend, steps: int, batch: int, dtype: Any
-) -> tuple[Array, tuple[Array, ...]]:
-    """Memory of what the steps save, and of the states."""
-    H = cell.hidden_size
-    states = tuple([backend.empty((steps + 1, H, batch), dtype) for _ in cell.State._fields])
-    return backend.empty((steps, cell.saved_blocks * H, batch), dtype), states
-
-
-def _start(piece: Piece, before: Any) -> None:
-    """Set the state before the first step: that after a piece, or one of (N, H) arrays, or zeros."""
-    batch = piece.segment.batch
-    for k, buffer in enumerate(piece.states):
-        if isinstance(before, Piece):
-            buffer[0, ...] = before.states[k][-1, :, :batch]
-        else:
-            buffer[0, ...] = 0.0 if before is None else before[k].T
+            total[alive : part.batch, :] = value[alive:, :]

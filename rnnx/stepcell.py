@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, final
 
 import numpy as np
 
@@ -41,7 +41,7 @@ class StepCell(Gated, BaseCell):
 
     @property
     def state_sizes(self) -> State:
-        return self.State(*(self.hidden_size for _ in self.State._fields))
+        return self.State._make([self.hidden_size] * len(self.State._fields))
 
     @property
     @abstractmethod
@@ -82,9 +82,10 @@ class StepCell(Gated, BaseCell):
             with K + T/K instead of T. T. Chen, B. Xu, C. Zhang and C. Guestrin, "Training deep nets with
             sublinear memory cost" (2016), arXiv:1604.06174.
         """
-        where = f"{type(self).__name__}.forward"
-        every = None if checkpoint_every is None else checks.size(where, "checkpoint_every", checkpoint_every)
-        return self._forward(params, x, state, lengths, training, checkpoint_every=every)
+        if checkpoint_every is not None:
+            where = f"{type(self).__name__}.forward"
+            checkpoint_every = checks.size(where, "checkpoint_every", checkpoint_every)
+        return self._forward(params, x, state, lengths, training, checkpoint_every=checkpoint_every)
 
     @abstractmethod
     def bind_forward(self, ops: Ops, params: Params) -> Callable[[Array, State, State, Array], State]:
@@ -104,10 +105,12 @@ class StepCell(Gated, BaseCell):
         into the gradient of the pre-activations; `saved` may be overwritten.
         """
 
+    @final  # a backend that compiles the loop forms it by itself
     def project(self, xp: Namespace, params: Params, x: Array) -> Array:
         """Part of the pre-activations that does not depend on the state: rows (K, D) to new rows (K, G*H)."""
         return x @ params["Wx"] + params["b"]
 
+    @final
     def bind_projection(self, ops: Workspace, params: Params) -> Callable[[Array], Array]:
         """Return ``project(x)``, the same for x (T, N, D), features first: a new (T, G*H, N)."""
         backend, D, rows = ops.backend, self.input_size, params["b"].shape[0]
@@ -147,7 +150,7 @@ class StepCell(Gated, BaseCell):
         checkpoint_every: int | None = None,
     ) -> tuple[Array, State, Record | None]:
         if not training:
-            return scan.forward_in_chunks(self, backend, params, x, state, lengths)
+            return scan.forward_without_record(self, backend, params, x, state, lengths)
         return scan.forward_with_record(self, backend, params, x, state, lengths, checkpoint_every)
 
     def run_backward(

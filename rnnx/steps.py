@@ -11,6 +11,9 @@ from rnnx.backends import Backend
 from rnnx.ragged import Segment
 from rnnx.typing import Array, Params, State
 
+CHUNK = 32
+"""Steps that a forward pass without a tape holds at a time."""
+
 GROUP = 512
 """Steps times sequences that are summed over in one product: more take memory, fewer take time.
 
@@ -29,6 +32,23 @@ class Piece:
     pre: Array
     saved: Array
     states: tuple[Array, ...]
+
+    @classmethod
+    def begin(
+        cls, cell: Any, backend: Backend, segment: Segment, rows: int, dtype: Any, before: Any
+    ) -> "Piece":
+        """Memory for so many steps of a segment, and the state before them.
+
+        That is the one after another piece, or one of (N, H) arrays, or zeros if it is None.
+        """
+        H, batch = cell.hidden_size, segment.batch
+        states = tuple([backend.empty((rows + 1, H, batch), dtype) for _ in cell.State._fields])
+        for k, buffer in enumerate(states):
+            if isinstance(before, Piece):
+                buffer[0, ...] = before.states[k][-1, :, :batch]
+            else:
+                buffer[0, ...] = 0.0 if before is None else before[k].T
+        return cls(segment, None, backend.empty((rows, cell.saved_blocks * H, batch), dtype), states)
 
     def state(self, cell: Any, row: int) -> State:
         """State (H, N) before step `row` of the segment, as views."""
@@ -113,6 +133,9 @@ class Steps:
             whole = slabs[0] if len(slabs) == 1 else xp.concat(slabs, axis=0)
             return whole[:, :, 0].T
         joined = self._backend.empty((rows, self.x.shape[0]), slabs[0].dtype)
+        if len(slabs) == 1:
+            xp.reshape(joined, (rows, slabs[0].shape[0], batch))[...] = xp.permute_dims(slabs[0], (1, 0, 2))
+            return joined
         for part, slab in zip(ragged.slabs(xp, joined, self._parts), slabs, strict=True):
             part[...] = slab
         return joined

@@ -82,6 +82,35 @@ class Script(NamedTuple):
         return hash(self.name)
 
 
+class TimeLoop(Protocol):
+    """The loop of a script over all time steps, bound to the matrices of a batch."""
+
+    def run(
+        self,
+        steps: int,
+        pre: Array,
+        saved: Array,
+        states: tuple[Array, ...],
+        x: Array | None = None,
+        d: tuple[Array, ...] = (),
+        dy: Array | None = None,
+    ) -> None:
+        """Run so many steps, T: forward with x (T, N, D), or backward with `d` and dy.
+
+        `pre` is (T, G*H, N), `saved` (T, S*H, N) and each of the `states` (T+1, H, N). A backward pass turns
+        `d`, the gradients (H, N) of the states after the steps, to which it adds those of dy (T, N, H), if
+        there are any, into the gradients of the states before.
+        """
+
+    def outputs(
+        self, blocks: tuple[int, int], x: Array, y: Array, state: State, end: tuple[Array, ...]
+    ) -> None:
+        """Write the outputs for x (T, N, D) to y (T, N, H), and the states after them to `end`, each (N, H).
+
+        `blocks` are G and S. The states before the first step are (N, H), or zeros if `state` is None.
+        """
+
+
 class SequenceCell(Protocol):
     """What everything that maps a sequence of vectors to another has: cells, and what is made of them."""
 

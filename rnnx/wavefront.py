@@ -19,7 +19,7 @@ import numpy as np
 from rnnx.backends import Backend
 from rnnx.ops import Operands, Workspace
 from rnnx.ragged import segments
-from rnnx.scan import CHUNK
+from rnnx.steps import CHUNK
 from rnnx.typing import Array, Kernel, Namespace, Params, State
 
 GROUP, IN_CACHE = 16, 4

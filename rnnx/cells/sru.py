@@ -30,7 +30,7 @@ from rnnx.errors import OptionError
 from rnnx.init import MemoryBias
 from rnnx.ops import Functional, Pointwise, pointwise, sigmoid, tanh
 from rnnx.ragged import Segment, packed, segments, spread
-from rnnx.scan import CHUNK
+from rnnx.steps import CHUNK
 from rnnx.typing import Array, Params, State
 
 HIGHWAYS = ("linear", "identity")

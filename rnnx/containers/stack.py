@@ -22,7 +22,7 @@ from rnnx.containers.base import Container, cell_of
 from rnnx.errors import OptionError
 from rnnx.init import generator
 from rnnx.layers import Dropout
-from rnnx.scan import CHUNK
+from rnnx.steps import CHUNK
 from rnnx.typing import Array, Params, SequenceCell, State
 
 

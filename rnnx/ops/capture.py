@@ -12,7 +12,6 @@ from typing import Any
 from rnnx.backends import Backend
 from rnnx.backends.slabs import blocks
 from rnnx.ops.pointwise import Pointwise
-from rnnx.ops.workspace import Operands
 from rnnx.typing import Array, Block, Body, Kernel, Product, Script, State
 
 
@@ -40,10 +39,9 @@ class Slab:
 class Recorder:
     """Operations as those of `rnnx.ops.Workspace`, that write a script."""
 
-    def __init__(self, operands: Operands, hidden: int) -> None:
-        self.backend = operands.backend
+    def __init__(self, backend: Backend, hidden: int) -> None:
+        self.backend = backend
         self.hidden = hidden
-        self._shared = operands
         self.operands: list[Array] = []
         self.scratch: list[int] = []
         self.calls: list[Product | Body] = []
@@ -60,8 +58,8 @@ class Recorder:
         return kernel
 
     def operand(self, a: Array) -> Array:
-        self.operands.append(self._shared.get(len(self.operands), a))
-        return self.operands[-1]
+        self.operands.append(a)
+        return a
 
     def matmul(self, rows: int) -> Callable[[Array, Any, Any], Any]:
         return self._product(add=False)
@@ -101,7 +99,7 @@ class Recorder:
 @lru_cache(maxsize=256)
 def script(cell: Any, backend: Backend, backward: bool) -> Script | None:
     """Script of a cell's step in either pass; None if the step cannot be captured."""
-    recorder = Recorder(Operands(backend, 1, 1), cell.hidden_size)
+    recorder = Recorder(backend, cell.hidden_size)
     params = {name: backend.zeros(shape, "float32") for name, shape in cell.param_shapes.items()}
     pre, saved, prev, after = _slabs(cell)
     try:

@@ -93,7 +93,7 @@ def test_backward_with_too_little_memory(backend, monkeypatch):
 def test_other_errors_stay_what_they_are(backend, monkeypatch):
     cell = rnnx.RNN(3, 4)
     for error in (ZeroDivisionError(), RuntimeError("the device is lost"), OptionError("no")):
-        monkeypatch.setattr(rnnx.RNN, "bind_projection", failing(error))
+        monkeypatch.setattr(rnnx.RNN, "bind_forward", failing(error))
         with pytest.raises(type(error)) as caught:
             cell.forward(cell.init(), backend.zeros((5, 2, 3), "float32"))
         assert caught.value is error

@@ -207,16 +207,6 @@ def test_a_step_that_cannot_be_captured_runs_step_by_step(backend, rng):
     np.testing.assert_allclose(found, plain.forward(double, case.x, case.state)[0], rtol=1e-13)
 
 
-def test_without_the_blas_of_numpy_s_wheels_it_runs_step_by_step(backend, rng, monkeypatch):
-    case = make_case(rnnx.LSTM(3, 4), rng).on(backend, "float32")
-    expected = rnnx.LSTM(3, 4).forward(case.params, case.x, case.state)[0]
-    monkeypatch.setattr("rnnx.backends.host_blas.addresses", lambda dtype: None)
-    assert not backend.compiles_loops(np.dtype("float32"))
-    assert "step by step" in backend.details()["time loops"]
-    found = rnnx.LSTM(3, 4).forward(case.params, case.x, case.state)[0]
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
-
-
 SCRIPT = """
 import sys, time
 import numpy as np

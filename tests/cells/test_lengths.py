@@ -8,7 +8,7 @@ from rnnx import projection, states
 from rnnx.cells import REGISTRY
 from rnnx.containers import CONTAINERS
 from rnnx.ragged import groups, segments
-from rnnx.scan import CHUNK
+from rnnx.steps import CHUNK
 from support.cells import alone, check_array, make_case, padded_with
 
 ALL = REGISTRY | CONTAINERS

@@ -10,7 +10,7 @@ from rnnx import states
 from rnnx.cells import REGISTRY
 from rnnx.containers import CONTAINERS
 from rnnx.gates import Gated
-from rnnx.scan import CHUNK
+from rnnx.steps import CHUNK
 from support.cells import check_array, make_case
 
 DTYPES = {"float32": 1e-5, "float64": 1e-12}

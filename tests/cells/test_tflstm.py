@@ -8,7 +8,7 @@ import pytest
 import rnnx
 from rnnx.cells import REGISTRY
 from rnnx.gradient_check import gradcheck
-from rnnx.scan import CHUNK
+from rnnx.steps import CHUNK
 from rnnx.wavefront import GROUP
 from support.cells import check_array, make_case
 from support.complexstep import complex_step

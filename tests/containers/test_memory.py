@@ -9,7 +9,7 @@ import pytest
 import rnnx
 from rnnx import states
 from rnnx.backends import host_pool
-from rnnx.scan import CHUNK
+from rnnx.steps import CHUNK
 from support.cells import check_array, make_case
 
 STACK = rnnx.Stack(rnnx.LSTM(8, 16), rnnx.Stack(rnnx.GRU(16, 24), rnnx.RNN(24, 16)))

@@ -1,0 +1,64 @@
+"""The threads of the OpenBLAS inside NumPy, for loops that are compiled here.
+
+A second pool of threads beside that of BLAS is no way: after a product its threads look for the next one for
+a tenth of a second, and whoever shares their cores then gets half of them. So loops run on these very
+threads, by the function that OpenBLAS itself starts its work with:
+
+    int exec_blas(BLASLONG count, blas_queue_t *queue);
+
+which runs each item of a queue on a thread of its own, the first one on the caller's, and returns when all
+have ended. It is no public interface. What is used of an item, nine words of 64 bits, begins with the
+routine, has its argument fourth and the next item ninth; the rest, zero, asks for nothing else
+(``common_thread.h``, ``driver/others/blas_server.c``). It was tried with the releases in the wheels of NumPy
+2.0 to 2.4. With any other OpenBLAS, and on other systems than Linux, loops run on one thread.
+"""
+
+import ctypes
+import re
+import sys
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+KNOWN = (0, 3, 27), (0, 3, 31)
+"""First and last release of OpenBLAS whose queue is known."""
+
+
+class Threads(NamedTuple):
+    """Addresses of the function that starts work on threads and of one that offers a core to others."""
+
+    library: ctypes.CDLL
+    execute: int
+    idle: int
+
+    def number(self) -> int:
+        """How many threads BLAS was given."""
+        found: int = self.library.scipy_openblas_get_num_threads64_()
+        return found
+
+
+@cache
+def threads() -> Threads | None:
+    """The threads of NumPy's BLAS; None where it is not an OpenBLAS whose queue is known."""
+    if sys.platform != "linux" or ctypes.sizeof(ctypes.c_void_p) != 8:
+        return None
+    for path in (Path(np.__file__).parent.parent / "numpy.libs").glob("*openblas64_*"):
+        library = ctypes.CDLL(str(path))
+        names = "exec_blas", "scipy_openblas_get_num_threads64_", "scipy_openblas_get_config64_"
+        if all(hasattr(library, name) for name in names) and _is_known(library):
+            idle = ctypes.CDLL(None).sched_yield
+            return Threads(library, _address(library.exec_blas), _address(idle))
+    return None
+
+
+def _is_known(library: ctypes.CDLL) -> bool:
+    config = library.scipy_openblas_get_config64_
+    config.restype = ctypes.c_char_p
+    found = re.match(r"OpenBLAS (\d+)\.(\d+)\.(\d+)", config().decode())
+    return found is not None and KNOWN[0] <= tuple(map(int, found.groups())) <= KNOWN[1]
+
+
+def _address(function: object) -> int:
+    return ctypes.cast(function, ctypes.c_void_p).value or 0  # type: ignore[arg-type]

@@ -1,0 +1,123 @@
+"""A compiled time loop bound to the matrices of a batch."""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rnnx.backends import host_threads, numba_chain, numba_step
+from rnnx.backends.numba_microkernels import ROWS
+from rnnx.backends.numba_team import LINE
+from rnnx.typing import Array, Script, State
+
+LEAST = 50_000
+"""Operations of a step's products that are worth a thread: below, to wait for each other costs more."""
+
+
+class Plan(NamedTuple):
+    """What loops of a script are given: numbers of its operands, and the size of all matrices in H * H."""
+
+    matrices: tuple[int, ...]
+    columns: tuple[int, ...]
+    size: int
+
+
+@cache
+def plan(script: Script) -> Plan:
+    """Of a script."""
+    matrices = numba_step.matrices_of(script)
+    size = sum((call.out.stop - call.out.start) * (call.b.stop - call.b.start) for call in matrices.values())
+    return Plan(tuple(matrices), tuple(numba_step.columns_of(script)), size)
+
+
+@cache
+def nothing(dtype: np.dtype) -> tuple[Array, Array, Array]:
+    """What a loop gets in place of packed matrices, of a sequence and of a state, where there are none."""
+    return np.empty(0, dtype), np.empty((0, 0, 0), dtype), np.empty((0, 0), dtype)
+
+
+class BoundLoop:
+    """A loop with its matrices, which the first run packs for the others too; see `Backend.bind_loop`."""
+
+    def __init__(
+        self,
+        script: Script,
+        hidden: int,
+        operands: list[Array],
+        projection: tuple[Array, Array] | None,
+        empty: Callable[[tuple[int, ...], Any], Array],
+    ) -> None:
+        matrices, columns, size = plan(script)
+        self._script, self._hidden, self._empty = script, hidden, empty
+        self._given = [_dense(operands[k]) for k in matrices] + [operands[k] for k in columns]
+        products = hidden * size
+        self._features = 0
+        if projection is not None:
+            Wx, b = projection
+            if Wx.strides[1] != Wx.itemsize or Wx.strides[0] % Wx.itemsize:
+                Wx = np.ascontiguousarray(Wx)
+            self._features, rows = Wx.shape
+            products += rows // hidden * (self._features + 1)
+            self._given += [Wx, b]
+        self._products = products
+        self._packed: Array | None = None
+
+    def run(
+        self,
+        steps: int,
+        pre: Array,
+        saved: Array,
+        states: tuple[Array, ...],
+        x: Array | None = None,
+        d: tuple[Array, ...] = (),
+        dy: Array | None = None,
+    ) -> None:
+        """Run so many steps, and keep them."""
+        rows, height, N = pre.shape
+        H, D, none = self._hidden, self._features, nothing(pre.dtype)[1]
+        loop = numba_chain.time_loop(self._script, len(states), D > 0, pre.dtype)
+        sizes = steps, H, N, D, height // H, saved.shape[1] // H, rows, states[0].shape[0]
+        packed, first = self._begin(loop, N, pre.dtype)
+        sequences = (x, none) if D else (none if dy is None else dy,)
+        loop.call(*first, *sizes, *self._given, *sequences, packed, pre, saved, *states, *d)
+
+    def outputs(
+        self, blocks: tuple[int, int], x: Array, y: Array, state: State, end: tuple[Array, ...]
+    ) -> None:
+        """Run the steps of x for y and for the states after them."""
+        (steps, N, D), H, dtype = x.shape, self._hidden, x.dtype
+        loop = numba_chain.time_loop(self._script, len(end), True, dtype)
+        packed, first = self._begin(loop, N, dtype)
+        # One sequence is projected several steps at a time.
+        sizes = steps, H, N, D, *blocks, ROWS if N == 1 else 1, 2
+        starts = [nothing(dtype)[2]] * len(end) if state is None else state
+        outputs: Any = loop.outputs
+        outputs(*first, *sizes, *self._given, x, y, packed, *starts, *end)
+
+    def _begin(self, loop: Any, columns: int, dtype: np.dtype) -> tuple[Array, tuple[int, ...]]:
+        """Memory of the packed matrices, and what every loop is called with first."""
+        panels = -(-self._hidden // ROWS)
+        packed, fresh = nothing(dtype)[0], False
+        if columns > 1:  # a single column is multiplied by the matrices as they are
+            fresh = self._packed is None
+            if fresh:
+                room = panels * ROWS * self._products + LINE // dtype.itemsize
+                self._packed = self._empty((room,), dtype)
+            packed = self._packed
+        execute, idle, team = self._team(panels, columns)
+        return packed, (loop.job, execute, idle, *loop.functions, team, fresh)
+
+    def _team(self, panels: int, columns: int) -> tuple[int, int, int]:
+        """Addresses for threads, and how many there are to be."""
+        most = min(2 * self._hidden * self._products * columns // LEAST, panels)
+        threads = host_threads.threads() if most > 1 else None
+        if threads is None:
+            return 0, 0, 1
+        return threads.execute, threads.idle, max(min(most, threads.number()), 1)
+
+
+def _dense(a: Any) -> Array:
+    """The matrix itself if its rows or its columns are numbers side by side, else a copy."""
+    size, (row, column) = a.itemsize, a.strides
+    return a if size in (row, column) and row % size == column % size == 0 else np.ascontiguousarray(a)
