@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import cache
+from math import isqrt
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,8 +12,8 @@ from rnnx.backends.numba_microkernels import ROWS
 from rnnx.backends.numba_team import LINE
 from rnnx.typing import Array, Script, State
 
-LEAST = 50_000
-"""Operations of a step's products that are worth a thread: below, to wait for each other costs more."""
+ALONE = 15_000
+"""Operations that a core does in about the time by which each more thread makes a meeting longer."""
 
 
 class Plan(NamedTuple):
@@ -110,7 +111,8 @@ class BoundLoop:
 
     def _team(self, panels: int, columns: int) -> tuple[int, int, int]:
         """Addresses for threads, and how many there are to be."""
-        most = min(2 * self._hidden * self._products * columns // LEAST, panels)
+        # Work / n and meetings of n threads take least together for n = sqrt(work / meeting).
+        most = min(isqrt(2 * self._hidden * self._products * columns // ALONE), panels)
         threads = host_threads.threads() if most > 1 else None
         if threads is None:
             return 0, 0, 1
@@ -120,4 +122,5 @@ class BoundLoop:
 def _dense(a: Any) -> Array:
     """The matrix itself if its rows or its columns are numbers side by side, else a copy."""
     size, (row, column) = a.itemsize, a.strides
-    return a if size in (row, column) and row % size == column % size == 0 else np.ascontiguousarray(a)
+    dense = a.flags.aligned and size in (row, column) and row % size == column % size == 0
+    return a if dense else a.copy()

@@ -194,7 +194,7 @@ def teams(monkeypatch):
     known = host_threads.threads()
     if known is None:
         pytest.skip("BLAS has no threads of a kind that is known")
-    monkeypatch.setattr(numba_loop, "LEAST", 1)
+    monkeypatch.setattr(numba_loop, "ALONE", 1)
     before = known.number()
     yield known.library.scipy_openblas_set_num_threads64_
     known.library.scipy_openblas_set_num_threads64_(before)
@@ -234,7 +234,7 @@ def test_loops_of_several_callers_at_once(backend, rng, teams):
 
 def test_an_unknown_blas_leaves_loops_on_one_thread(backend, rng, monkeypatch):
     case = make_case(rnnx.LSTM(20, 40), rng, 9, 8).on(backend, "float32")
-    monkeypatch.setattr(numba_loop, "LEAST", 1)
+    monkeypatch.setattr(numba_loop, "ALONE", 1)
     expected = everything(rnnx.LSTM(20, 40), case)
     monkeypatch.setattr(host_threads, "KNOWN", ((0, 2, 0), (0, 2, 20)))
     host_threads.threads.cache_clear()
@@ -253,7 +253,7 @@ import numpy as np
 import rnnx
 from rnnx.backends import numba_loop
 
-numba_loop.LEAST = 1
+numba_loop.ALONE = 1
 rnnx.set_backend("numba")
 cell = rnnx.LSTM(20, 40)
 params, x = cell.init(), np.random.default_rng(0).standard_normal((30, 8, 20), np.float32)
