@@ -56,8 +56,13 @@ def threads() -> Threads | None:
 def _is_known(library: ctypes.CDLL) -> bool:
     config = library.scipy_openblas_get_config64_
     config.restype = ctypes.c_char_p
-    found = re.match(r"OpenBLAS (\d+)\.(\d+)\.(\d+)", config().decode())
-    return found is not None and KNOWN[0] <= tuple(map(int, found.groups())) <= KNOWN[1]
+    text = config().decode()
+    found = re.match(r"OpenBLAS (\d+)\.(\d+)\.(\d+)", text)
+    return (
+        found is not None
+        and "USE_OPENMP" not in text
+        and KNOWN[0] <= tuple(map(int, found.groups())) <= KNOWN[1]
+    )
 
 
 def _address(function: object) -> int:

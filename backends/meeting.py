@@ -8,35 +8,36 @@ from rnnx.typing import Body, Product, Script
 
 Blocks = set[tuple[str, int]]
 
-PROJECTION = -1
-"""Number of the product of the input, with which a step may begin."""
+BEGINNING = -1
+"""Number of what a step begins with.
+
+That is the projection of its input, or to add the gradient from above to ``d 0``.
+"""
 
 INPUT: Blocks = {("input", 0)}
-"""What it reads: the threads have written it together."""
+"""What the projection reads: the threads have written it together, in other memory at every second step."""
 
 
-def meetings(script: Script, projects: bool, kept: bool) -> frozenset[int]:
+def meetings(script: Script, backward: bool) -> frozenset[int]:
     """Numbers of the calls of a script before which all must have done what comes before.
 
-    Parameters
-    ----------
-    script : Script
-    projects : bool
-        Whether a step begins with a projection. Its input is in other memory at every second step.
-    kept : bool
-        Whether `pre` and `saved` are other memory at every step.
+    In a backward pass `pre` and `saved` are other memory at every step.
     """
-    calls: list[tuple[int, Blocks, Blocks]] = [(PROJECTION, INPUT, set())] * projects
-    calls += [(number, _rows_read(call), _rows_written(call)) for number, call in enumerate(script.calls)]
+    calls = [(number, _rows_read(call), _rows_written(call)) for number, call in enumerate(script.calls)]
+    touched: Blocks = set().union(*(reads | writes for _, reads, writes in calls))
+    if backward:
+        first = BEGINNING, set[tuple[str, int]](), {("d 0", 0)}
+    else:
+        first = BEGINNING, INPUT, {block for block in touched if block[0] == "pre"}
     found: set[int] = set()
     written, read = INPUT, set[tuple[str, int]]()
     for _ in range(3):  # what comes before the first call is the step before
-        for number, reads, writes in calls:
+        for number, reads, writes in [first, *calls]:
             if number in found or reads & written or writes & read:
                 found.add(number)
                 written, read = set(), set()
             read, written = read | reads, written | writes
-        written, read = _at_next_step(written, kept) | INPUT, _at_next_step(read, kept)
+        written, read = _at_next_step(written, backward) | INPUT, _at_next_step(read, backward)
     return frozenset(found)
 
 

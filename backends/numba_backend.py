@@ -17,7 +17,7 @@ from rnnx.typing import Array, Kernel, Program, Script, TimeLoop
 
 @dataclass(frozen=True)
 class NumbaBackend(NumpyBackend):
-    """Pointwise bodies as compiled loops for float32 and float64, serial: BLAS has the threads."""
+    """Pointwise bodies and time loops compiled for float32 and float64."""
 
     kernels = "loops compiled by Numba, cached on disk"
 

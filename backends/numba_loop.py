@@ -10,6 +10,7 @@ import numpy as np
 from rnnx.backends import host_threads, numba_chain, numba_step
 from rnnx.backends.numba_microkernels import ROWS
 from rnnx.backends.numba_team import LINE
+from rnnx.errors import ShapeError
 from rnnx.typing import Array, Script, State
 
 ALONE = 15_000
@@ -17,19 +18,18 @@ ALONE = 15_000
 
 
 class Plan(NamedTuple):
-    """What loops of a script are given: numbers of its operands, and the size of all matrices in H * H."""
+    """What loops of a script are given, by number: matrices, with rows and columns in H, and columns."""
 
-    matrices: tuple[int, ...]
+    shapes: tuple[tuple[int, int, int], ...]
     columns: tuple[int, ...]
-    size: int
 
 
 @cache
 def plan(script: Script) -> Plan:
     """Of a script."""
-    matrices = numba_step.matrices_of(script)
-    size = sum((call.out.stop - call.out.start) * (call.b.stop - call.b.start) for call in matrices.values())
-    return Plan(tuple(matrices), tuple(numba_step.columns_of(script)), size)
+    matrices = numba_step.matrices_of(script).items()
+    shapes = [(k, call.out.stop - call.out.start, call.b.stop - call.b.start) for k, call in matrices]
+    return Plan(tuple(shapes), tuple(numba_step.columns_of(script)))
 
 
 @cache
@@ -49,10 +49,21 @@ class BoundLoop:
         projection: tuple[Array, Array] | None,
         empty: Callable[[tuple[int, ...], Any], Array],
     ) -> None:
-        matrices, columns, size = plan(script)
+        shapes, columns = plan(script)
         self._script, self._hidden, self._empty = script, hidden, empty
-        self._given = [_dense(operands[k]) for k in matrices] + [operands[k] for k in columns]
-        products = hidden * size
+        self._given: list[Array] = []
+        products = 0
+        for k, rows, inner in shapes:
+            expected = rows * hidden, inner * hidden
+            if operands[k].shape != expected:
+                found = "x".join(map(str, operands[k].shape))
+                raise ShapeError(
+                    f"{script.name}: a step multiplies by a matrix of {found}; "
+                    f"its blocks need {expected[0]}x{expected[1]}."
+                )
+            self._given.append(_dense(operands[k]))
+            products += rows * inner * hidden
+        self._given += [operands[k] for k in columns]
         self._features = 0
         if projection is not None:
             Wx, b = projection

@@ -1,7 +1,7 @@
 """The lines of a time loop's source that make up one step, from its script."""
 
 from rnnx.backends import numba_kernels
-from rnnx.backends.meeting import PROJECTION, meetings
+from rnnx.backends.meeting import BEGINNING, meetings
 from rnnx.typing import Block, Body, Product, Script
 
 
@@ -45,16 +45,16 @@ def step(script: Script, projects: bool) -> tuple[list[str], list[str]]:
     """Loops of the bodies, and the lines of one step."""
     kernels: list[str] = []
     body: list[str] = []
-    waits = meetings(script, projects, kept=is_backward(script))
+    waits = meetings(script, is_backward(script))
 
     def wait(number: int) -> None:
         if number in waits:
             body.extend(["if team > 1:", "    met += team", "    meet(counter, met, idle)"])
 
+    wait(BEGINNING)
     if is_backward(script):
         body += ["if dy_size:", "    call(turn, dy_data + t * dy_0, dy_1, dy_2, d0_data, low, high, N, N, 1)"]
     if projects:
-        wait(PROJECTION)
         target = "pre_data + at * blocks * B * SIZE"
         weights = "Wx_data, Wx_0 // SIZE, bias_data, bias_0"
         own = "blocks, H, low, high"

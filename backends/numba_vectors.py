@@ -7,18 +7,18 @@ where it has shorter ones. Addresses are integers.
 from collections.abc import Mapping
 from typing import Any
 
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba import types
 from numba.core import cgutils, config
+from numba.core.codegen import get_host_cpu_features
 
 INDEX = ir.IntType(64)
 
 
 def machine() -> Mapping[str, bool]:
-    """Features of the processor that Numba compiles for: its settings go before what is there."""
-    if config.CPU_FEATURES is not None:
-        return {name[1:]: name[0] == "+" for name in config.CPU_FEATURES.split(",") if name}
-    return {} if config.CPU_NAME is not None else dict(binding.get_host_cpu_features())
+    """Features of the processor that Numba compiles for, which its settings can change."""
+    found = get_host_cpu_features() if config.CPU_FEATURES is None else config.CPU_FEATURES
+    return {name[1:]: name[0] == "+" for name in found.split(",") if name}
 
 
 FEATURES = machine()

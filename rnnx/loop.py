@@ -87,7 +87,7 @@ class Loop:
     def _compile(self, backward: bool) -> TimeLoop | None:
         cell, backend, params = self.cell, self.backend, self._record.params
         script = capture.script(cell, backend, backward)
-        if script is None:
+        if script is None or (cell.projects_itself and not backward):
             return None
         recorder = capture.Recorder(backend, cell.hidden_size)
         (cell.bind_backward if backward else cell.bind_forward)(recorder, params)

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -105,12 +105,10 @@ class StepCell(Gated, BaseCell):
         into the gradient of the pre-activations; `saved` may be overwritten.
         """
 
-    @final  # a backend that compiles the loop forms it by itself
     def project(self, xp: Namespace, params: Params, x: Array) -> Array:
         """Part of the pre-activations that does not depend on the state: rows (K, D) to new rows (K, G*H)."""
         return x @ params["Wx"] + params["b"]
 
-    @final
     def bind_projection(self, ops: Workspace, params: Params) -> Callable[[Array], Array]:
         """Return ``project(x)``, the same for x (T, N, D), features first: a new (T, G*H, N)."""
         backend, D, rows = ops.backend, self.input_size, params["b"].shape[0]
@@ -133,6 +131,12 @@ class StepCell(Gated, BaseCell):
             return pre
 
         return project
+
+    @property
+    def projects_itself(self) -> bool:
+        """Whether the projection is one of its own, which a backend that compiles the loop does not know."""
+        kind = type(self)
+        return kind.project is not StepCell.project or kind.bind_projection is not StepCell.bind_projection
 
     def finish(self, xp: Namespace, params: Params, steps: Steps) -> tuple[Array, dict[str, Array]]:
         """Gradients of x, as rows (K, D), and of the parameters, as sums over K columns of steps."""

@@ -5,10 +5,10 @@ import itertools
 import pytest
 
 from rnnx.backends import resolve
-from rnnx.backends.meeting import PROJECTION, meetings
+from rnnx.backends.meeting import BEGINNING, meetings
 from rnnx.cells import REGISTRY
 from rnnx.ops import capture
-from rnnx.typing import Block, Product, Script
+from rnnx.typing import Block, Body, Product, Script
 
 
 def script_of(name, backward):
@@ -18,12 +18,11 @@ def script_of(name, backward):
     return capture.script(cell, resolve("numpy"), backward)
 
 
-def accesses(script, projects, steps):
-    """What the steps do, in order: meetings, all rows that are read, own rows that are written.
+def accesses(script, backward, steps):
+    """What the steps do, in order: number, all rows that are read, own rows that are written.
 
     Memory is named by what it is, not by what a step calls it.
     """
-    backward = not projects
     for t in range(steps):
         rows = {"prev": t + 1, "next": t} if backward else {"prev": t, "next": t + 1}
 
@@ -33,8 +32,10 @@ def accesses(script, projects, steps):
                 return "state", number, rows[kind], 0
             return kind, number, t if kind in ("pre", "saved") and backward else 0, k
 
-        if projects:
-            yield PROJECTION, {("input", "", t % 2, 0)}, {("pre", "", 0, k) for k in range(8)}
+        if backward:
+            yield BEGINNING, set(), {("d", "0", 0, 0)}
+        else:
+            yield BEGINNING, {("input", "", t % 2, 0)}, {("pre", "", 0, k) for k in range(8)}
         for number, call in enumerate(script.calls):
             outputs = (call.out,) if isinstance(call, Product) else call.outputs
             written = {memory(out, k) for out in outputs for k in range(out.start, out.stop)}
@@ -42,13 +43,13 @@ def accesses(script, projects, steps):
             if isinstance(call, Product):
                 read = {memory(call.b, k) for k in range(call.b.start, call.b.stop)}
             yield number, read, written
-        if projects:
+        if not backward:
             yield None, set(), {("input", "", (t + 1) % 2, 0)}
 
 
-def unmet(script, projects, waits):
+def unmet(script, backward, waits):
     """Pairs of calls that touch rows of each other without a meeting between them."""
-    done = list(accesses(script, projects, 4))
+    done = list(accesses(script, backward, 4))
     for (i, first), (j, second) in itertools.combinations(enumerate(done), 2):
         if first[1] & second[2] or first[2] & second[1]:
             between = [number for number, _, _ in done[i + 1 : j + 1]]
@@ -60,20 +61,43 @@ def unmet(script, projects, waits):
 @pytest.mark.parametrize("name", REGISTRY)
 def test_every_conflict_has_a_meeting_before_it(name, backward):
     script = script_of(name, backward)
-    waits = meetings(script, projects=not backward, kept=backward)
-    assert list(unmet(script, not backward, waits)) == []
+    waits = meetings(script, backward)
+    assert list(unmet(script, backward, waits)) == []
     for number in waits:  # and none is needless
-        assert list(unmet(script, not backward, waits - {number})) != [], number
+        assert list(unmet(script, backward, waits - {number})) != [], number
 
 
 def test_the_meetings_of_an_lstm_and_of_a_gru():
-    assert meetings(script_of("lstm", False), projects=True, kept=False) == {PROJECTION}
-    assert meetings(script_of("lstm", True), projects=False, kept=True) == {1}
+    assert meetings(script_of("lstm", False), backward=False) == {BEGINNING}
+    assert meetings(script_of("lstm", True), backward=True) == {1}
     # The product reads a block that the next step's body writes.
-    assert meetings(script_of("gru", True), projects=False, kept=True) == {0, 1}
+    assert meetings(script_of("gru", True), backward=True) == {0, 1}
 
 
-def test_a_product_of_what_another_product_wrote():
-    whole = [Block(f"scratch {k}", 0, 1) for k in range(3)]
-    calls = Product(0, whole[0], whole[1], False), Product(1, whole[1], whole[2], False)
-    assert meetings(Script("two_forward", calls, (1, 1, 1)), projects=False, kept=False) == {0, 1}
+PRE, D0, D1, *SCRATCH = (Block(name, 0, 1) for name in ("pre", "d 0", "d 1", "scratch 0", "scratch 1"))
+BODY = script_of("rnn", False).calls[-1].program
+
+
+@pytest.mark.parametrize(
+    ("calls", "backward", "expected"),
+    [
+        ([Product(0, SCRATCH[0], SCRATCH[1], False), Product(1, SCRATCH[1], D1, False)], True, {0, 1}),
+        ([Product(0, PRE, SCRATCH[0], False), Body(BODY, (SCRATCH[0],), (D1,))], False, {BEGINNING, 0}),
+        (
+            [
+                Product(0, D0, SCRATCH[0], False),
+                Body(BODY, (SCRATCH[0],), (PRE, D0)),
+                Product(1, PRE, SCRATCH[1], False),
+                Body(BODY, (SCRATCH[1],), (D1,)),
+            ],
+            True,
+            {0, 1, 2},
+        ),
+    ],
+    ids=["of a product", "of the projection", "of the gradient from above"],
+)
+def test_products_of_what_others_wrote(calls, backward, expected):
+    script = Script("steps_backward" if backward else "steps_forward", tuple(calls), (1, 1))
+    waits = meetings(script, backward)
+    assert list(unmet(script, backward, waits)) == []
+    assert waits == expected
