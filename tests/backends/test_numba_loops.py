@@ -78,7 +78,7 @@ def test_several_threads_compute_the_same_bits_as_one(backend, rng, name, dtype,
         results = {}
         for count in (1, 2, 3):
             teams(count)
-            results[count] = [everything(cell, case) for _ in range(10)]
+            results[count] = [everything(cell, case) for _ in range(4)]
         for one, *others in zip(*results[1], *results[2], *results[3], strict=True):
             for other in others:
                 np.testing.assert_array_equal(other, one)
@@ -92,7 +92,7 @@ def test_loops_of_several_callers_at_once(backend, rng, teams):
 
     def run(_):
         with rnnx.use_backend("numba"):
-            return [everything(cell, case) for _ in range(20)]
+            return [everything(cell, case) for _ in range(8)]
 
     with ThreadPoolExecutor(4) as pool:
         for results in pool.map(run, range(4)):
