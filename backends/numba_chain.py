@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rnnx.backends import numba_kernels, numba_tiles
+from rnnx.backends.host_pool import LINE
 from rnnx.backends.numba_step import columns_of, indented, is_backward, matrices_of, packed, setup, step
 from rnnx.typing import Script
 
@@ -31,10 +32,10 @@ from numba import cfunc, njit
 from numba.types import {dtype} as TYPE, Array, int32, int64, intp, void
 from numpy import empty
 from rnnx.backends.numba_rows import address, call, put, vector
-from rnnx.backends.numba_team import LINE, meet, run_together
+from rnnx.backends.numba_team import meet, run_together
 from rnnx.backends.numba_tiles import ROWS
 
-SIZE = {size}
+SIZE, LINE = {size}, {line}
 {kernels}
 
 @cfunc(int32(intp, intp, intp, intp, intp, intp), cache=True, error_model="numpy", fastmath={{"contract"}})
@@ -98,7 +99,7 @@ def {name}({arguments}):
 """
 
 
-class TimeLoop(NamedTuple):
+class Compiled(NamedTuple):
     """A compiled loop: its entries, and addresses of what each thread runs and of what that calls."""
 
     call: Callable[..., int]
@@ -108,11 +109,11 @@ class TimeLoop(NamedTuple):
 
 
 @cache
-def time_loop(script: Script, states: int, projects: bool, dtype: np.dtype) -> TimeLoop:
+def time_loop(script: Script, states: int, dtype: np.dtype) -> Compiled:
     """Compiled loop over the steps of a script; see `arrays` for what it is called with."""
-    module = numba_kernels.module(script.name, source(script, states, projects, dtype))
+    module = numba_kernels.module(script.name, source(script, states, dtype))
     outputs = getattr(module, "outputs", None)
-    return TimeLoop(getattr(module, script.name), outputs, module.job.address, functions(dtype))
+    return Compiled(getattr(module, script.name), outputs, module.job.address, functions(dtype))
 
 
 @cache
@@ -127,21 +128,22 @@ def functions(dtype: np.dtype) -> tuple[int, ...]:
     return tuple(getattr(module, name).address for name in FUNCTIONS)
 
 
-def arrays(script: Script, states: int, projects: bool) -> dict[str, str]:
+def arrays(script: Script, states: int) -> dict[str, str]:
     """Arrays that a loop takes, with their types."""
-    axes = {f"matrix{k}": 2 for k in matrices_of(script)} | {f"column{k}": 2 for k in columns_of(script)}
-    if projects:
-        axes |= {"Wx": 2, "bias": 1, "x": 3}
-    axes |= {"dy": 3} if is_backward(script) else {"y": 3}
-    strided = {name: f'Array(TYPE, {n}, "A", readonly={name != "y"})' for name, n in axes.items()}
-    slabs = ["pre", "saved", *(f"state{k}" for k in range(states))]
-    kinds = strided | {"packed": "TYPE[::1]"} | dict.fromkeys(slabs, "TYPE[:, :, ::1]")
-    return kinds | dict.fromkeys((f"d{k}" for k in range(states) if is_backward(script)), "TYPE[:, ::1]")
+    backward = is_backward(script)
+    axes = {f"matrix{k}": 2 for k, _, _ in matrices_of(script)} | {
+        f"column{k}": 2 for k in columns_of(script)
+    }
+    axes |= {"dy": 3} if backward else {"Wx": 2, "bias": 1, "x": 3, "y": 3}
+    kinds = {name: f'Array(TYPE, {n}, "A", readonly={name != "y"})' for name, n in axes.items()}
+    kinds |= {"packed": "TYPE[::1]"}
+    kinds |= dict.fromkeys(("pre", "saved", *(f"state{k}" for k in range(states))), "TYPE[:, :, ::1]")
+    return kinds | dict.fromkeys((f"d{k}" for k in range(states if backward else 0)), "TYPE[:, ::1]")
 
 
-def source(script: Script, states: int, projects: bool, dtype: np.dtype) -> str:
+def source(script: Script, states: int, dtype: np.dtype) -> str:
     """Python of the loop."""
-    kinds = arrays(script, states, projects)
+    kinds = arrays(script, states)
     given = ["job", "execute", *OWN[2:], "team", *SIZES]
     words = [*OWN, "team", *SIZES]
     unpack = [f"{name} = table[{place}]" for place, name in enumerate(words)]
@@ -158,18 +160,23 @@ def source(script: Script, states: int, projects: bool, dtype: np.dtype) -> str:
         unpack.append(f"{name} = vector({name}_data, {name}_size, ZERO)")
 
     for name, kind in kinds.items():
-        pass_vector(name, f"address({name})", f"{name}.size")
-        if '"A"' in kind:
-            for axis in range(int(kind.split(", ")[1])):
-                pass_on(f"{name}_{axis}", f"{name}.strides[{axis}]")
+        if '"A"' not in kind:
+            if name != "packed":
+                pass_vector(name, f"address({name})", f"{name}.size")
+            continue
+        pass_on(f"{name}_data", f"address({name})")
+        for axis in range(int(kind.split(", ")[1])):
+            pass_on(f"{name}_{axis}", f"{name}.strides[{axis}]")
+    above = "dy" if is_backward(script) else "y"  # there may be none
+    pass_on(f"{above}_size", f"{above}.size")
     places, used = ["place = -(-address(packed) // LINE) * LINE"], ["0"]
-    for name, (blocks, inner) in packed(script, projects).items():
+    for name, (blocks, inner) in packed(script).items():
         places += [f"{name} = place", f"place += {blocks} * {inner} * panels * ROWS * SIZE"]
         pass_on(f"{name}_data", name)
     own = {f"scratch{k}": f"{blocks} * B" for k, blocks in enumerate(script.scratch)}
-    own |= {f"spread{k}": "B" for k in columns_of(script)} | (
-        {"turned": "2 * (D + 1) * (ROWS if N == 1 else N)"} if projects else {}
-    )
+    own |= {f"spread{k}": "B" for k in columns_of(script)}
+    if not is_backward(script):
+        own["turned"] = "2 * (D + 1) * (ROWS if N == 1 else N)"
     for name, size in own.items():
         places += [f"{name} = end", f"end += {size} * SIZE"]
         used.append(size)
@@ -177,10 +184,11 @@ def source(script: Script, states: int, projects: bool, dtype: np.dtype) -> str:
     for k in columns_of(script):
         spread = [f"put(spread{k}, h * N + n, column{k}[h, 0])"]
         places += ["for h in range(H):", "    for n in range(N):", indented(2, spread)]
-    kernels, body = step(script, projects)
+    kernels, body = step(script)
     text = numba_kernels.header(dtype) + SOURCE.format(
         dtype=dtype.name,
         size=dtype.itemsize,
+        line=LINE,
         name=script.name,
         kernels="\n".join(kernels),
         signature=", ".join(["int64"] * len(given) + list(kinds.values())),
@@ -192,10 +200,10 @@ def source(script: Script, states: int, projects: bool, dtype: np.dtype) -> str:
         unpack=indented(1, unpack),
         places=indented(1, places),
         fill=indented(2, fill),
-        setup=indented(1, setup(script, projects)),
+        setup=indented(1, setup(script)),
         body=indented(2, body),
     )
-    return text + _outputs(script, states, given, kinds) if projects else text
+    return text if is_backward(script) else text + _outputs(script, states, given, kinds)
 
 
 def _outputs(script: Script, states: int, given: list[str], kinds: dict[str, str]) -> str:

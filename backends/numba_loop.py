@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnnx.backends import host_threads, numba_chain, numba_step
+from rnnx.backends.host_pool import LINE
+from rnnx.backends.numba_chain import Compiled
 from rnnx.backends.numba_microkernels import ROWS
-from rnnx.backends.numba_team import LINE
 from rnnx.errors import ShapeError
 from rnnx.typing import Array, Script, State
 
@@ -20,16 +21,14 @@ ALONE = 15_000
 class Plan(NamedTuple):
     """What loops of a script are given, by number: matrices, with rows and columns in H, and columns."""
 
-    shapes: tuple[tuple[int, int, int], ...]
-    columns: tuple[int, ...]
+    shapes: list[tuple[int, int, int]]
+    columns: list[int]
 
 
 @cache
 def plan(script: Script) -> Plan:
     """Of a script."""
-    matrices = numba_step.matrices_of(script).items()
-    shapes = [(k, call.out.stop - call.out.start, call.b.stop - call.b.start) for k, call in matrices]
-    return Plan(tuple(shapes), tuple(numba_step.columns_of(script)))
+    return Plan(numba_step.matrices_of(script), numba_step.columns_of(script))
 
 
 @cache
@@ -88,7 +87,7 @@ class BoundLoop:
         """Run so many steps, and keep them."""
         rows, height, N = pre.shape
         H, D, none = self._hidden, self._features, nothing(pre.dtype)[1]
-        loop = numba_chain.time_loop(self._script, len(states), D > 0, pre.dtype)
+        loop = numba_chain.time_loop(self._script, len(states), pre.dtype)
         sizes = steps, H, N, D, height // H, saved.shape[1] // H, rows, states[0].shape[0]
         packed, first = self._begin(loop, N, pre.dtype)
         sequences = (x, none) if D else (none if dy is None else dy,)
@@ -99,7 +98,7 @@ class BoundLoop:
     ) -> None:
         """Run the steps of x for y and for the states after them."""
         (steps, N, D), H, dtype = x.shape, self._hidden, x.dtype
-        loop = numba_chain.time_loop(self._script, len(end), True, dtype)
+        loop = numba_chain.time_loop(self._script, len(end), dtype)
         packed, first = self._begin(loop, N, dtype)
         # One sequence is projected several steps at a time.
         sizes = steps, H, N, D, *blocks, ROWS if N == 1 else 1, 2
@@ -107,7 +106,7 @@ class BoundLoop:
         outputs: Any = loop.outputs
         outputs(*first, *sizes, *self._given, x, y, packed, *starts, *end)
 
-    def _begin(self, loop: Any, columns: int, dtype: np.dtype) -> tuple[Array, tuple[int, ...]]:
+    def _begin(self, loop: Compiled, columns: int, dtype: np.dtype) -> tuple[Array, tuple[int, ...]]:
         """Memory of the packed matrices, and what every loop is called with first."""
         panels = -(-self._hidden // ROWS)
         packed, fresh = nothing(dtype)[0], False

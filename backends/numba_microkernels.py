@@ -56,14 +56,12 @@ def make_tile(lanes_of: Callable[[int], int], vectors: int, height: int = ROWS) 
 
             def sum_up(masks: list[Any]) -> None:
                 with cgutils.for_range(builder, inner) as loop:
-                    row, numbers = (
-                        make.address(b, (loop.index, row_b)),
-                        make.address(panel, (loop.index, column)),
-                    )
-                    places = [make.address(row, (number[v * make.lanes], number[1])) for v in range(vectors)]
+                    row = make.address(b, loop.index, row_b)
+                    numbers = make.address(panel, loop.index, column)
+                    places = [make.address(row, number[v * make.lanes]) for v in range(vectors)]
                     right = [make.load(place, mask) for place, mask in zip(places, masks, strict=True)]
                     for r in range(height):
-                        left = make.broadcast(make.address(numbers, (number[r], number[1])))
+                        left = make.broadcast(make.address(numbers, number[r]))
                         for v in range(vectors):
                             make.add_product(sums[r][v], left, right[v])
 
@@ -79,9 +77,9 @@ def make_tile(lanes_of: Callable[[int], int], vectors: int, height: int = ROWS) 
             adding = builder.icmp_signed("!=", add, number[0])
             for r in range(height):
                 with builder.if_then(builder.icmp_signed("<", number[r], rows)):
-                    row = make.address(c, (number[r], row_c))
+                    row = make.address(c, number[r], row_c)
                     for v in range(vectors):
-                        target = make.address(row, (number[v * make.lanes], number[1]))
+                        target = make.address(row, number[v * make.lanes])
                         with builder.if_then(adding):
                             before = make.load(target, masks[v])
                             builder.store(builder.fadd(builder.load(sums[r][v]), before), sums[r][v])
@@ -121,12 +119,12 @@ def dots(
         for r in range(DOTS):
             number = ir.Constant(INDEX, r)
             real = builder.select(builder.icmp_signed("<", number, last), number, last)
-            places.append(make.address(a, (real, row_a)))
+            places.append(make.address(a, real, row_a))
 
         def sum_up(k: Any, mask: Any) -> None:
-            right = make.load(make.address(b, (k, one)), mask)
+            right = make.load(make.address(b, k), mask)
             for place, total in zip(places, sums, strict=True):
-                make.add_product(total, make.load(make.address(place, (k, one)), mask), right)
+                make.add_product(total, make.load(make.address(place, k), mask), right)
 
         end = builder.mul(builder.sdiv(inner, lanes), lanes)
         with cgutils.for_range_slice(builder, ir.Constant(INDEX, 0), end, lanes) as (k, _):
@@ -136,9 +134,7 @@ def dots(
         adding = builder.icmp_signed("!=", add, ir.Constant(INDEX, 0))
         for r, total in enumerate(sums):
             with builder.if_then(builder.icmp_signed("<", ir.Constant(INDEX, r), rows)):
-                pointer = builder.inttoptr(
-                    make.address(c, (ir.Constant(INDEX, r), one)), make.scalar.as_pointer()
-                )
+                pointer = builder.inttoptr(make.address(c, ir.Constant(INDEX, r)), make.scalar.as_pointer())
                 found = make.total(builder.load(total))
                 before = builder.load(pointer)
                 builder.store(builder.select(adding, builder.fadd(found, before), found), pointer)

@@ -5,26 +5,22 @@ from rnnx.backends.meeting import BEGINNING, meetings
 from rnnx.typing import Block, Body, Product, Script
 
 
-def packed(script: Script, projects: bool) -> dict[str, tuple[str, str]]:
+def packed(script: Script) -> dict[str, tuple[str, str]]:
     """Matrices that a loop packs, one after the other: the blocks of H rows, and the columns, of each."""
-    found = {
-        f"packed{k}": (str(call.out.stop - call.out.start), f"{call.b.stop - call.b.start} * H")
-        for k, call in matrices_of(script).items()
-    }
-    return found | ({"packed_x": ("blocks", "(D + 1)")} if projects else {})
+    found = {f"packed{k}": (str(rows), f"{inner} * H") for k, rows, inner in matrices_of(script)}
+    return found if is_backward(script) else found | {"packed_x": ("blocks", "(D + 1)")}
 
 
-def setup(script: Script, projects: bool) -> list[str]:
+def setup(script: Script) -> list[str]:
     """What a thread does before the first step: it packs its own rows of the matrices."""
     lines = ["if fresh and N > 1:"]
     own = "H, first, last"
-    for k in matrices_of(script):
-        blocks, inner = packed(script, projects)[f"packed{k}"]
-        strides = f"matrix{k}_0, matrix{k}_1"
+    for k, blocks, inner in matrices_of(script):
+        matrix = f"matrix{k}_data, matrix{k}_0, matrix{k}_1"
         lines.append(
-            f"    call(pack, matrix{k}_data, {strides}, packed{k}_data, {blocks}, {own}, {inner}, 0, {inner})"
+            f"    call(pack, {matrix}, packed{k}_data, {blocks}, {own}, {inner} * H, 0, {inner} * H)"
         )
-    if projects:
+    if not is_backward(script):
         lines += [
             f"    call(pack, Wx_data, Wx_1, Wx_0, packed_x_data, blocks, {own}, D + 1, 0, D)",
             f"    call(pack, bias_data, bias_0, 0, packed_x_data, blocks, {own}, D + 1, D, D + 1)",
@@ -41,7 +37,7 @@ def setup(script: Script, projects: bool) -> list[str]:
     return lines
 
 
-def step(script: Script, projects: bool) -> tuple[list[str], list[str]]:
+def step(script: Script) -> tuple[list[str], list[str]]:
     """Loops of the bodies, and the lines of one step."""
     kernels: list[str] = []
     body: list[str] = []
@@ -54,7 +50,7 @@ def step(script: Script, projects: bool) -> tuple[list[str], list[str]]:
     wait(BEGINNING)
     if is_backward(script):
         body += ["if dy_size:", "    call(turn, dy_data + t * dy_0, dy_1, dy_2, d0_data, low, high, N, N, 1)"]
-    if projects:
+    else:
         target = "pre_data + at * blocks * B * SIZE"
         weights = "Wx_data, Wx_0 // SIZE, bias_data, bias_0"
         own = "blocks, H, low, high"
@@ -69,8 +65,8 @@ def step(script: Script, projects: bool) -> tuple[list[str], list[str]]:
     for number, call in enumerate(script.calls):
         wait(number)
         if isinstance(call, Product):
-            blocks, inner = call.out.stop - call.out.start, f"{call.b.stop - call.b.start} * H"
-            ends = f"{inner}, {_address(call.b)}", f"{_address(call.out)}, {int(call.add)}"
+            blocks, inner = _shape(call)
+            ends = f"{inner} * H, {_address(call.b)}", f"{_address(call.out)}, {int(call.add)}"
             matrix = f"matrix{call.a}_data, matrix{call.a}_0, matrix{call.a}_1"
             body += [
                 "if N == 1:",
@@ -85,7 +81,6 @@ def step(script: Script, projects: bool) -> tuple[list[str], list[str]]:
     if not is_backward(script):
         outputs = "state0_data + after * B * SIZE, y_data + t * y_0, y_1, y_2"
         body += ["if y_size:", f"    call(turn_back, {outputs}, low, high, N)"]
-    if projects:
         body += ["if (t + 1) % many == 0 and t + 1 < steps:", "    " + _turn("t + 1")]
     return kernels, body
 
@@ -101,9 +96,14 @@ def _turn(step: str) -> str:
     return f"call(turn, {x}, {_turned(step)}, share, share_end, {columns}, 0)"
 
 
-def matrices_of(script: Script) -> dict[int, Product]:
-    """Operands that are matrices, each with a product that it is for."""
-    return {call.a: call for call in script.calls if isinstance(call, Product)}
+def matrices_of(script: Script) -> list[tuple[int, int, int]]:
+    """Operands that are matrices, by number, and how many blocks of H rows and of H columns products see."""
+    products = (call for call in script.calls if isinstance(call, Product))
+    return list(dict.fromkeys((call.a, *_shape(call)) for call in products))
+
+
+def _shape(call: Product) -> tuple[int, int]:
+    return call.out.stop - call.out.start, call.b.stop - call.b.start
 
 
 def columns_of(script: Script) -> list[int]:

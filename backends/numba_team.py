@@ -18,9 +18,6 @@ from rnnx.backends.numba_rows import address, call
 PATIENCE = 2000
 """Times that a thread looks whether the others have come, until it offers its core to other threads."""
 
-LINE = 64
-"""Bytes of a cache line."""
-
 WORDS = 64
 """Numbers of 64 bits for each thread's item of a queue: more than it has."""
 

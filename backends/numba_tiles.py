@@ -27,7 +27,7 @@ from rnnx.backends.numba_vectors import VECTOR, WIDE
 TOGETHER = 4
 """Panels that are packed at a time, so that what is fetched with one number of a row serves the others."""
 
-LINE = 32
+STRIP = 32
 """Numbers of a row that are turned at a time, for the same reason."""
 
 STREAMS = 64
@@ -111,7 +111,7 @@ def multiply_one(
     size = size_of(zero)
     if (
         row == size
-    ):  # rows of memory are columns of a: a few of them at a time, each from its first number to its last
+    ):  # rows of memory are columns of a: a few at a time, each from its first number to its last
         together = DOTS * VECTOR // size
         streams = STREAMS if column % SPAN else FEW
         for k in range(0, inner, streams):
@@ -119,19 +119,9 @@ def multiply_one(
             for block in range(blocks):
                 for u in range(block * height + first, block * height + last, together):
                     rest = min(block * height + last - u, together)
-                    place = a + u * row + k * column
+                    source, place = a + u * row + k * column, out + u * size
                     row_tile(
-                        zero,
-                        b + k * size,
-                        1,
-                        count,
-                        place,
-                        column // size,
-                        out + u * size,
-                        0,
-                        1,
-                        rest,
-                        add or k,
+                        zero, b + k * size, 1, count, source, column // size, place, 0, 1, rest, add or k
                     )
     else:
         for block in range(blocks):
@@ -239,8 +229,8 @@ def turn(
     add: Any,
 ) -> None:
     """Features first .. last - 1 of x (columns, D), in strides of bytes, as rows of out (D, width)."""
-    for left in range(first, last, LINE):
-        right = min(left + LINE, last)
+    for left in range(first, last, STRIP):
+        right = min(left + STRIP, last)
         for n in range(columns):
             for d in range(left, right):
                 value = get(x + n * sequence + d * feature, 0, zero)
@@ -254,8 +244,8 @@ def turn_back(
     zero: Any, h: Any, y: Any, sequence: Any, feature: Any, first: Any, last: Any, columns: Any
 ) -> None:
     """The other way round, from rows first .. last - 1 of h (H, columns) to those features of y."""
-    for left in range(first, last, LINE):
-        right = min(left + LINE, last)
+    for left in range(first, last, STRIP):
+        right = min(left + STRIP, last)
         for n in range(columns):
             if feature == size_of(zero):
                 for u in range(left, right):

@@ -49,12 +49,11 @@ class Vectors:
     def _function(self, name: str, result: Any, arguments: list[Any]) -> Any:
         return cgutils.get_or_insert_function(self.builder.module, ir.FunctionType(result, arguments), name)
 
-    def address(self, base: Any, *terms: Any) -> Any:
-        """``base + size * (terms[0] * terms[1] + ...)``, of pairs of integers."""
-        for a, b in terms:
-            offset = self.builder.mul(self.builder.mul(a, b), ir.Constant(INDEX, self.size))
-            base = self.builder.add(base, offset)
-        return base
+    def address(self, base: Any, number: Any, step: Any = None) -> Any:
+        """Of the number, ``step`` apart or side by side, after an address."""
+        if step is not None:
+            number = self.builder.mul(number, step)
+        return self.builder.add(base, self.builder.mul(number, ir.Constant(INDEX, self.size)))
 
     def repeat(self, scalar: Any, kind: Any) -> Any:
         """A scalar in all lanes of a vector."""

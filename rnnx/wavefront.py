@@ -139,7 +139,7 @@ def forward(
     plane = Plane.of(T, B, N, lengths)
     x = plane.without_padding(xp, x)
     y = backend.empty((T, N, B * H), dtype)
-    final = type(state)(*(xp.asarray(value, copy=True) for value in state))
+    final = type(state)(*map(backend.copy, state))
 
     chunk = plane.diagonals if training else min(plane.diagonals, max(CHUNK, B))
     kept = chunk if training else 1
@@ -192,7 +192,7 @@ def backward(
     given, make = (None, None) if dstate is None else dstate, cell.state_sizes._make
     if not T:
         ends = (backend.zeros((N, B * H), dtype) if end is None else end for end in given)
-        return dx, make([xp.asarray(end, copy=True) for end in ends]), grads
+        return dx, make([backend.copy(end) for end in ends]), grads
 
     dy = None if dy is None else plane.without_padding(xp, dy)
     start_h, dc = backend.empty((N, B * H), dtype), backend.zeros((H, B * N), dtype)
