@@ -38,6 +38,10 @@ class Threads(NamedTuple):
         found: int = self.library.scipy_openblas_get_num_threads64_()
         return found
 
+    def core(self) -> str:
+        """What OpenBLAS calls the processor that it runs on."""
+        return _text(self.library.scipy_openblas_get_corename64_)
+
 
 @cache
 def threads() -> Threads | None:
@@ -46,23 +50,28 @@ def threads() -> Threads | None:
         return None
     for path in (Path(np.__file__).parent.parent / "numpy.libs").glob("*openblas64_*"):
         library = ctypes.CDLL(str(path))
-        names = "exec_blas", "scipy_openblas_get_num_threads64_", "scipy_openblas_get_config64_"
-        if all(hasattr(library, name) for name in names) and _is_known(library):
+        names = "get_num_threads", "get_config", "get_corename"
+        own = ["exec_blas", *(f"scipy_openblas_{name}64_" for name in names)]
+        if all(hasattr(library, name) for name in own) and _is_known(library):
             idle = ctypes.CDLL(None).sched_yield
             return Threads(library, _address(library.exec_blas), _address(idle))
     return None
 
 
 def _is_known(library: ctypes.CDLL) -> bool:
-    config = library.scipy_openblas_get_config64_
-    config.restype = ctypes.c_char_p
-    text = config().decode()
+    text = _text(library.scipy_openblas_get_config64_)
     found = re.match(r"OpenBLAS (\d+)\.(\d+)\.(\d+)", text)
     return (
         found is not None
         and "USE_OPENMP" not in text
         and KNOWN[0] <= tuple(map(int, found.groups())) <= KNOWN[1]
     )
+
+
+def _text(function: Any) -> str:
+    function.restype = ctypes.c_char_p
+    found: bytes = function()
+    return found.decode()
 
 
 def _address(function: Any) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 import array_api_compat.numpy as xp
 import numpy as np
 
-from rnnx.backends import host_pool, memory, merging, printing
+from rnnx.backends import host_pool, memory, merging, printing, small_products
 from rnnx.backends.base import Backend, Product
 from rnnx.backends.slabs import Slabs
 from rnnx.errors import BackendError
@@ -73,15 +73,25 @@ class NumpyBackend(Backend):
         return make(np.empty((rows * H, N), dtype), H)
 
     def operand(self, a: Array, columns: int, products: int) -> Array:
-        # BLAS packs rows faster than columns; one copy costs about as much as 20 packings save.
-        return np.ascontiguousarray(a) if columns >= 16 and products >= 24 else a
+        # BLAS packs rows faster than columns, and small parts of them not at all; one copy costs about as
+        # much as 20 packings save.
+        gains = columns >= 16 or self._in_parts(a, columns)
+        return np.ascontiguousarray(a) if gains and products >= 24 else a
 
     def matmul_steps(self, a: Array, b: Array) -> Array:
-        return np.matmul(a, b, out=self.empty((b.shape[0], a.shape[0], b.shape[2]), a.dtype))
+        (steps, _, columns), rows = b.shape, a.shape[0]
+        out = self.empty((steps, rows, columns), a.dtype)
+        parts = small_products.cut(a, columns) if small_products.help(rows, columns) else None
+        if parts is None:
+            return np.matmul(a, b, out=out)
+        np.matmul(parts, b[:, None, :, :], out=out.reshape(steps, len(parts), -1, columns))
+        return out
 
     def matmul(self, shape: tuple[int, ...], dtype: Any) -> Product:
         # Of two matrices, dot is matmul at half a microsecond less.
         dot, matmul = np.dot, np.matmul
+        if small_products.help(*shape):
+            return self._matmul_in_parts(shape[1])
 
         def product(a: Array, b: Array, out: Array) -> Array:
             return dot(a, b, out) if out.flags.c_contiguous else matmul(a, b, out)
@@ -89,11 +99,29 @@ class NumpyBackend(Backend):
         return product
 
     def matmul_add(self, shape: tuple[int, ...], dtype: Any) -> Product:
-        scratch = np.empty(shape, dtype)
-        dot, add = np.dot, np.add
+        scratch, add = np.empty(shape, dtype), np.add
+        multiply = self._matmul_in_parts(shape[1]) if small_products.help(*shape) else np.dot
 
         def product(a: Array, b: Array, out: Array) -> Array:
-            return add(out, dot(a, b, scratch), out)
+            return add(out, multiply(a, b, scratch), out)
+
+        return product
+
+    def _in_parts(self, a: Array, columns: int) -> bool:
+        return small_products.number(a.shape, columns) > 0 and small_products.help(a.shape[0], columns)
+
+    def _matmul_in_parts(self, columns: int) -> Product:
+        """As `matmul`, where products may be faster in parts."""
+        matmul, last, parts = np.matmul, None, None
+
+        def product(a: Array, b: Array, out: Array) -> Array:
+            nonlocal last, parts
+            if a is not last:
+                last, parts = a, small_products.cut(a, columns)
+            if parts is None:
+                return matmul(a, b, out)
+            matmul(parts, b, out.reshape(len(parts), -1, columns))
+            return out
 
         return product
 
