@@ -45,6 +45,10 @@ class Pool:
 
     def _block(self, size: int) -> np.ndarray:
         """A block of that size, or one that waits and is up to a quarter larger."""
+        try:
+            return self._free[size].pop()
+        except IndexError:
+            pass
         fitting = [
             each for each, blocks in list(self._free.items()) if blocks and size <= each <= 1.25 * size
         ]

@@ -37,22 +37,23 @@ def forward_with_record(
     record = Record(params, x, parts, [], rows)
     runs = parts if checkpoint_every is None else ragged.split(parts, checkpoint_every)
     loop, final = Loop(cell, backend, record), _Final(cell, backend, x, runs)
-    y = None
-    if checkpoint_every is not None or lengths is not None:
-        make = backend.empty if lengths is None else backend.zeros
-        y = make((T, N, cell.output_size), x.dtype)
+    h: Any = None
+    padded: Any = None
+    if lengths is None:
+        h = backend.empty((T + 1, cell.output_size, N), x.dtype)
+    else:
+        padded = backend.zeros((T, cell.output_size, N), x.dtype)
     before = state
     for part in runs:
-        piece = _forward(loop, part, before)
-        if y is not None:
-            y[part.start : part.stop, : part.batch, :] = piece.states[0][1:, ...].mT
-        final.take(part, [backend.copy(value.T) for value in piece.state(cell, part.stop - part.start)])
+        piece = _forward(loop, part, before, h)
+        if padded is not None:
+            padded[part.start : part.stop, :, : part.batch] = piece.states[0][1:, ...]
+        if final.awaits(part):
+            final.take(part, [backend.copy(value.T) for value in piece.state(cell, part.stop - part.start)])
         before = piece
         kept = checkpoint_every is None or part is runs[-1]  # the backward pass begins with the last one
         record.pieces.append(piece if kept else _checkpoint(backend, piece))
-    if y is None:
-        y = backend.freeze(piece.states[0][1:, ...].mT)
-    return y, final.state, record
+    return backend.freeze(h[1:, ...].mT) if padded is None else padded.mT, final.state, record
 
 
 def forward_without_record(
@@ -87,12 +88,13 @@ def backward(
         if piece.pre is None:
             piece = _forward(loop, piece.segment, piece)
         alive = 0 if later is None else later[0].shape[1]
-        d = make([backend.zeros((H, N), dtype) for _ in cell.State._fields])
-        for k, given in enumerate(dstate or ()):
-            if given is not None:
-                d[k][:, alive:] = given.T[:, alive:N]
-        for k, carry in enumerate(later or ()):
-            d[k][:, :alive] = carry
+        if d is None or alive < N:
+            d = make([backend.zeros((H, N), dtype) for _ in cell.State._fields])
+            for k, given in enumerate(dstate or ()):
+                if given is not None:
+                    d[k][:, alive:] = given.T[:, alive:N]
+            for k, carry in enumerate(later or ()):
+                d[k][:, :alive] = carry
         given = None if dy is None else dy[start:stop, :N, :]
         loop.backward(piece, d, given)
         sums.add(piece)
@@ -101,10 +103,11 @@ def backward(
     return dx, make([total.T for total in d]), grads
 
 
-def _forward(loop: Loop, part: Segment, before: Any) -> Piece:
-    """Run the steps of a part, and keep their buffers."""
-    pre = loop.pre(part)
-    piece = Piece.begin(loop.cell, loop.backend, part, part.stop - part.start, pre.dtype, before)
+def _forward(loop: Loop, part: Segment, before: Any, h: Array | None = None) -> Piece:
+    """Run the steps of a part, and keep their buffers; h (T+1, H, N) is memory for all steps' outputs."""
+    pre, steps = loop.pre(part), part.stop - part.start
+    own = None if h is None else h[part.start : part.stop + 1, ...]
+    piece = Piece.begin(loop.cell, loop.backend, part, steps, pre.dtype, before, own)
     piece.pre = pre
     loop.forward(piece)
     return piece
@@ -126,6 +129,10 @@ class _Final:
             self._alive = dict(zip(parts, [part.batch for part in parts[1:]] + [0], strict=True))
             shape = (x.shape[1], cell.hidden_size)
             self.state = cell.State(*(backend.empty(shape, x.dtype) for _ in cell.State._fields))
+
+    def awaits(self, part: Segment) -> bool:
+        """Whether sequences end with a segment."""
+        return self._whole or self._alive[part] < part.batch
 
     def take(self, part: Segment, state: Iterable[Array]) -> None:
         """Keep the state, (N, H) arrays, after a segment of the sequences that end there."""

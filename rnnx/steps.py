@@ -35,14 +35,27 @@ class Piece:
 
     @classmethod
     def begin(
-        cls, cell: Any, backend: Backend, segment: Segment, rows: int, dtype: Any, before: Any
+        cls,
+        cell: Any,
+        backend: Backend,
+        segment: Segment,
+        rows: int,
+        dtype: Any,
+        before: Any,
+        h: Array | None = None,
     ) -> "Piece":
         """Memory for so many steps of a segment, and the state before them.
 
-        That is the one after another piece, or one of (N, H) arrays, or zeros if it is None.
+        That is the one after another piece, or one of (N, H) arrays, or zeros if it is None. The memory of
+        the first state may be given.
         """
         H, batch = cell.hidden_size, segment.batch
-        states = tuple([backend.empty((rows + 1, H, batch), dtype) for _ in cell.State._fields])
+        states = tuple(
+            [
+                h if k == 0 and h is not None else backend.empty((rows + 1, H, batch), dtype)
+                for k in range(len(cell.State._fields))
+            ]
+        )
         for k, buffer in enumerate(states):
             if isinstance(before, Piece):
                 buffer[0, ...] = before.states[k][-1, :, :batch]
