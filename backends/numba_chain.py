@@ -1,6 +1,7 @@
 """A captured step printed as a whole time loop, so that small layers do not pay for Python at every step.
 
-Threads share the loop: each computes some rows of every block (`rnnx.backends.meeting`).
+Threads share the loop. Each computes some columns, which are sequences, in memory of its own and by itself;
+or, if there are too few, some rows of every block, and then they must meet (`rnnx.backends.meeting`).
 """
 
 from collections.abc import Callable
@@ -12,20 +13,37 @@ import numpy as np
 
 from rnnx.backends import numba_kernels, numba_tiles
 from rnnx.backends.host_pool import LINE
-from rnnx.backends.numba_step import columns_of, indented, is_backward, matrices_of, packed, setup, step
+from rnnx.backends.numba_step import (
+    columns_of,
+    end,
+    indented,
+    is_backward,
+    matrices_of,
+    pack,
+    packed,
+    setup,
+    step,
+)
 from rnnx.typing import Script
 
-SIZES = ("fresh", "steps", "H", "N", "D", "blocks", "saved_blocks", "rows", "ring")
-"""What a loop is called with first: whether the matrices are to be packed, and sizes.
+SIZES = ("apart", "fresh", "steps", "H", "N", "D", "blocks", "saved_blocks", "rows", "ring", "keep")
+"""What a loop is called with first.
 
-`pre` and `saved` have memory for `rows` steps, the states for `ring`; steps beyond use the first again.
+Whether each thread has columns of its own, whether the matrices are to be packed, sizes, and whether all
+steps are kept. `pre` and `saved` have memory for `rows` steps, the states for `ring`; steps beyond use the
+first again.
 """
 
-FUNCTIONS = "multiply", "multiply_one", "pack", "project", "turn", "turn_back"
+FUNCTIONS = "multiply", "multiply_one", "pack", "project", "turn", "turn_back", "copy_columns"
 """What all loops of a dtype call, compiled once."""
 
 OWN = ("rank", "counter", "idle", *FUNCTIONS)
 """What each thread gets besides: among others, addresses of functions."""
+
+SEQUENCES = "x", "y", "dy"
+
+OF_A_STEP = {"pre": "blocks * H", "saved": "saved_blocks * H", "state": "2 * H"}
+"""Numbers of a column in memory of one step; there are two states, before and after it. Else it is H."""
 
 SOURCE = """
 from numba import cfunc, njit
@@ -45,13 +63,20 @@ def job(words, range_m, range_n, a, b, position):
     B = H * N
     panels = (H + ROWS - 1) // ROWS
     first, last = panels * rank // team, panels * (rank + 1) // team
-    low, high = first * ROWS, min(last * ROWS, H)
     met = 0
+{pack}
+    if apart:
+        if fresh:
+            meet(counter, team, idle)
+        first, last, rank, team = 0, panels, 0, 1
+    low, high = first * ROWS, min(last * ROWS, H)
 {setup}
     for i in range(steps):
         t = {order}
         at, before, after = t % rows, t % ring, (t + 1) % ring
 {body}
+    if apart:
+{end}
     return 0
 
 
@@ -59,6 +84,7 @@ def job(words, range_m, range_n, a, b, position):
 def {name}({arguments}):
     B = H * N
     panels = (H + ROWS - 1) // ROWS
+    share = N // team if apart else N
     memory = empty({memory} + LINE // SIZE, TYPE)
     end = -(-address(memory) // LINE) * LINE
 {places}
@@ -66,6 +92,7 @@ def {name}({arguments}):
     tables[team, 0] = 0
     counter = address(tables) + team * {width} * 8
     for rank in range(team):
+        left = rank * share if apart else 0
         table = tables[rank]
 {fill}
     return run_together(job, execute, tables[:team]) + tables[team, 0] + memory.size
@@ -145,9 +172,11 @@ def source(script: Script, states: int, dtype: np.dtype) -> str:
     """Python of the loop."""
     kinds = arrays(script, states)
     given = ["job", "execute", *OWN[2:], "team", *SIZES]
-    words = [*OWN, "team", *SIZES]
+    words = [*OWN, "team", *SIZES, "left", "width"]
+    values = {"N": "share", "rows": "1 if apart else rows", "ring": "2 if apart else ring", "width": "N"}
     unpack = [f"{name} = table[{place}]" for place, name in enumerate(words)]
-    fill = [f"table[{place}] = {name}" for place, name in enumerate(words)]
+    fill = [f"table[{place}] = {values.get(name, name)}" for place, name in enumerate(words)]
+    places, used = ["place = -(-address(packed) // LINE) * LINE"], ["0"]
 
     def pass_on(name: str, value: str) -> None:
         unpack.append(f"{name} = table[{len(words)}]")
@@ -159,32 +188,40 @@ def source(script: Script, states: int, dtype: np.dtype) -> str:
         pass_on(f"{name}_size", size)
         unpack.append(f"{name} = vector({name}_data, {name}_size, ZERO)")
 
+    def make(name: str, size: str, needed: str = "1") -> None:
+        """Memory in the loop, of a size for each column, if needed."""
+        places.extend([f"own_{name} = end", f"end += {needed} * {size} * N * SIZE"])
+        used.append(f"{needed} * {size} * N")
+
     for name, kind in kinds.items():
-        if '"A"' not in kind:
-            if name != "packed":
-                pass_vector(name, f"address({name})", f"{name}.size")
-            continue
-        pass_on(f"{name}_data", f"address({name})")
-        for axis in range(int(kind.split(", ")[1])):
-            pass_on(f"{name}_{axis}", f"{name}.strides[{axis}]")
+        if '"A"' in kind:
+            batch = f" + left * {name}.strides[1]" if name in SEQUENCES else ""
+            pass_on(f"{name}_data", f"address({name}){batch}")
+            for axis in range(int(kind.split(", ")[1])):
+                pass_on(f"{name}_{axis}", f"{name}.strides[{axis}]")
+        elif name != "packed":
+            size = OF_A_STEP.get(name.rstrip("0123456789"), "H")
+            make(name, size, "apart")
+            data = f"own_{name} + {size} * left * SIZE if apart else address({name})"
+            pass_vector(name, data, f"{size} * share if apart else {name}.size")
+            pass_on(f"whole_{name}", f"address({name})")
     above = "dy" if is_backward(script) else "y"  # there may be none
     pass_on(f"{above}_size", f"{above}.size")
-    places, used = ["place = -(-address(packed) // LINE) * LINE"], ["0"]
     for name, (blocks, inner) in packed(script).items():
         places += [f"{name} = place", f"place += {blocks} * {inner} * panels * ROWS * SIZE"]
         pass_on(f"{name}_data", name)
-    own = {f"scratch{k}": f"{blocks} * B" for k, blocks in enumerate(script.scratch)}
-    own |= {f"spread{k}": "B" for k in columns_of(script)}
+    own = {f"scratch{k}": f"{blocks} * H" for k, blocks in enumerate(script.scratch)}
+    own |= {f"spread{k}": "H" for k in columns_of(script)}
     if not is_backward(script):
-        own["turned"] = "2 * (D + 1) * (ROWS if N == 1 else N)"
+        own["turned"] = "2 * (D + 1) * (ROWS if N == 1 else 1)"
     for name, size in own.items():
-        places += [f"{name} = end", f"end += {size} * SIZE"]
-        used.append(size)
-        pass_vector(name, name, size)
+        make(name, size)
+        pass_vector(name, f"own_{name} + {size} * left * SIZE", f"{size} * share")
     for k in columns_of(script):
-        spread = [f"put(spread{k}, h * N + n, column{k}[h, 0])"]
-        places += ["for h in range(H):", "    for n in range(N):", indented(2, spread)]
-    kernels, body = step(script)
+        spread = f"put(own_spread{k}, (first + h) * share + n, column{k}[h, 0])"
+        places += ["for first in range(0, H * (team if apart else 1), H):"]  # of each thread's own
+        places += ["    for h in range(H):", "        for n in range(share):", indented(3, [spread])]
+    kernels, body = step(script, states)
     text = numba_kernels.header(dtype) + SOURCE.format(
         dtype=dtype.name,
         size=dtype.itemsize,
@@ -200,8 +237,10 @@ def source(script: Script, states: int, dtype: np.dtype) -> str:
         unpack=indented(1, unpack),
         places=indented(1, places),
         fill=indented(2, fill),
-        setup=indented(1, setup(script)),
+        pack=indented(1, pack(script)),
+        setup=indented(1, setup(script, states)),
         body=indented(2, body),
+        end=indented(2, end(script, states)),
     )
     return text if is_backward(script) else text + _outputs(script, states, given, kinds)
 

@@ -14,8 +14,11 @@ from rnnx.backends.numba_microkernels import ROWS
 from rnnx.errors import ShapeError
 from rnnx.typing import Array, Script, State
 
-ALONE = 15_000
+ALONE = 100_000
 """Operations that a core does in about the time by which each more thread makes a meeting longer."""
+
+START = 250_000
+"""Operations that a core does in about the time that it takes to start another thread."""
 
 
 class Plan(NamedTuple):
@@ -88,8 +91,8 @@ class BoundLoop:
         rows, height, N = pre.shape
         H, D, none = self._hidden, self._features, nothing(pre.dtype)[1]
         loop = numba_chain.time_loop(self._script, len(states), pre.dtype)
-        sizes = steps, H, N, D, height // H, saved.shape[1] // H, rows, states[0].shape[0]
-        packed, first = self._begin(loop, N, pre.dtype)
+        sizes = steps, H, N, D, height // H, saved.shape[1] // H, rows, states[0].shape[0], True
+        packed, first = self._begin(loop, steps, N, pre.dtype)
         sequences = (x, none) if D else (none if dy is None else dy,)
         loop.call(*first, *sizes, *self._given, *sequences, packed, pre, saved, *states, *d)
 
@@ -99,14 +102,16 @@ class BoundLoop:
         """Run the steps of x for y and for the states after them."""
         (steps, N, D), H, dtype = x.shape, self._hidden, x.dtype
         loop = numba_chain.time_loop(self._script, len(end), dtype)
-        packed, first = self._begin(loop, N, dtype)
+        packed, first = self._begin(loop, steps, N, dtype)
         # One sequence is projected several steps at a time.
-        sizes = steps, H, N, D, *blocks, ROWS if N == 1 else 1, 2
+        sizes = steps, H, N, D, *blocks, ROWS if N == 1 else 1, 2, False
         starts = [nothing(dtype)[2]] * len(end) if state is None else state
         outputs: Any = loop.outputs
         outputs(*first, *sizes, *self._given, x, y, packed, *starts, *end)
 
-    def _begin(self, loop: Compiled, columns: int, dtype: np.dtype) -> tuple[Array, tuple[int, ...]]:
+    def _begin(
+        self, loop: Compiled, steps: int, columns: int, dtype: np.dtype
+    ) -> tuple[Array, tuple[int, ...]]:
         """Memory of the packed matrices, and what every loop is called with first."""
         panels = -(-self._hidden // ROWS)
         packed, fresh = nothing(dtype)[0], False
@@ -116,17 +121,27 @@ class BoundLoop:
                 room = panels * ROWS * self._products + LINE // dtype.itemsize
                 self._packed = self._empty((room,), dtype)
             packed = self._packed
-        execute, idle, team = self._team(panels, columns)
-        return packed, (loop.job, execute, idle, *loop.functions, team, fresh)
+        execute, idle, team, apart = self._team(steps, panels, columns, columns * dtype.itemsize)
+        return packed, (loop.job, execute, idle, *loop.functions, team, apart, fresh)
 
-    def _team(self, panels: int, columns: int) -> tuple[int, int, int]:
-        """Addresses for threads, and how many there are to be."""
+    def _team(self, steps: int, panels: int, columns: int, row: int) -> tuple[int, int, int, bool]:
+        """Addresses for threads, how many there are to be, and whether they have columns of their own.
+
+        A row of a batch has so many bytes. A single sequence waits for its weights more than for a core, and
+        has too little to do between two meetings.
+        """
+        work = 2 * self._hidden * self._products * columns
+        known = host_threads.threads() if columns > 1 and steps * work >= 2 * START else None
+        if known is None:
+            return 0, 0, 1, False
+        most = max(min(known.number(), steps * work // START), 1)
+        lines = row // LINE if row % LINE == 0 else 1
+        apart = next(n for n in range(most, 0, -1) if lines % n == 0)
         # Work / n and meetings of n threads take least together for n = sqrt(work / meeting).
-        most = min(isqrt(2 * self._hidden * self._products * columns // ALONE), panels)
-        threads = host_threads.threads() if most > 1 else None
-        if threads is None:
-            return 0, 0, 1
-        return threads.execute, threads.idle, max(min(most, threads.number()), 1)
+        meeting = max(min(most, isqrt(work // ALONE), panels), 1)
+        if work // apart <= work // meeting + ALONE * meeting:
+            return known.execute, known.idle, apart, apart > 1
+        return known.execute, known.idle, meeting, False
 
 
 def _dense(a: Any) -> Array:

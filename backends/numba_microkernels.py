@@ -29,7 +29,7 @@ def make_tile(lanes_of: Callable[[int], int], vectors: int, height: int = ROWS) 
 
     The panel's columns are `column` numbers apart. b is (inner, columns) with rows `row_b` numbers apart,
     c (rows, columns) with `row_c`; at most `height` rows, and at most `vectors` vectors of
-    ``lanes_of(size of a number)`` columns.
+    ``lanes_of(size of a number)`` columns. The first `skip` columns, less than a vector, are left out.
     """
 
     @intrinsic
@@ -45,13 +45,15 @@ def make_tile(lanes_of: Callable[[int], int], vectors: int, height: int = ROWS) 
         row_c: Any,
         rows: Any,
         columns: Any,
+        skip: Any,
         add: Any,
     ) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            _, panel, column, inner, b, row_b, c, row_c, rows, columns, add = arguments
+            _, panel, column, inner, b, row_b, c, row_c, rows, columns, skip, add = arguments
             make = Vectors(builder, zero, lanes_of(zero.bitwidth // 8))
             number = [ir.Constant(INDEX, k) for k in range(max(height, vectors * make.lanes) + 1)]
             masks = [make.mask(v * make.lanes, columns) for v in range(vectors)]
+            masks[0] = builder.and_(masks[0], make.mask(0, skip, ">="))
             sums = [[make.variable() for _ in range(vectors)] for _ in range(height)]
 
             def sum_up(masks: list[Any]) -> None:
@@ -86,7 +88,7 @@ def make_tile(lanes_of: Callable[[int], int], vectors: int, height: int = ROWS) 
                         make.store(builder.load(sums[r][v]), target, masks[v])
             return context.get_dummy_value()
 
-        return types.void(zero, *[types.int64] * 10), generate
+        return types.void(zero, *[types.int64] * 11), generate
 
     return tile
 

@@ -4,6 +4,9 @@ from rnnx.backends import numba_kernels
 from rnnx.backends.meeting import BEGINNING, meetings
 from rnnx.typing import Block, Body, Product, Script
 
+TOGETHER = "together = 32 if apart else max(high - low, 1)"
+"""Rows that bodies compute at a time: few are at hand from being copied to being copied back."""
+
 
 def packed(script: Script) -> dict[str, tuple[str, str]]:
     """Matrices that a loop packs, one after the other: the blocks of H rows, and the columns, of each."""
@@ -11,8 +14,8 @@ def packed(script: Script) -> dict[str, tuple[str, str]]:
     return found if is_backward(script) else found | {"packed_x": ("blocks", "(D + 1)")}
 
 
-def setup(script: Script) -> list[str]:
-    """What a thread does before the first step: it packs its own rows of the matrices."""
+def pack(script: Script) -> list[str]:
+    """What a thread does first: it packs its own rows of the matrices."""
     lines = ["if fresh and N > 1:"]
     own = "H, first, last"
     for k, blocks, inner in matrices_of(script):
@@ -24,20 +27,41 @@ def setup(script: Script) -> list[str]:
         lines += [
             f"    call(pack, Wx_data, Wx_1, Wx_0, packed_x_data, blocks, {own}, D + 1, 0, D)",
             f"    call(pack, bias_data, bias_0, 0, packed_x_data, blocks, {own}, D + 1, D, D + 1)",
-            "many = ROWS if N == 1 else 1",  # steps that are projected together
-            "width = many * N",
-            "beside = x_0 if N == 1 else x_1",
-            "share, share_end = D * rank // team, D * (rank + 1) // team",
-            "if rank == 0:",
-            "    for n in range(width):",  # the input of the bias
-            "        turned[D * width + n] = ONE",
-            "        turned[(D + 1 + D) * width + n] = ONE",
-            _turn("0"),
         ]
     return lines
 
 
-def step(script: Script) -> tuple[list[str], list[str]]:
+def setup(script: Script, states: int) -> list[str]:
+    """What a thread does before the first step."""
+    if is_backward(script):
+        lines = [_take(f"d{k}", "0", "0") for k in range(states)]
+        lines += [_take(name, "steps", "steps % 2") for name in _states_read(script, states)]
+        return [TOGETHER, "if apart:", *("    " + line for line in lines)]
+    return [
+        TOGETHER,
+        "if apart:",
+        *("    " + _take(f"state{k}", "0", "0") for k in range(states)),
+        "many = ROWS if N == 1 else 1",  # steps that are projected together
+        "inputs = many * N",
+        "beside = x_0 if N == 1 else x_1",
+        "share, share_end = D * rank // team, D * (rank + 1) // team",
+        "if rank == 0:",
+        "    for n in range(inputs):",  # the input of the bias
+        "        turned[D * inputs + n] = ONE",
+        "        turned[(D + 1 + D) * inputs + n] = ONE",
+        _turn("0"),
+    ]
+
+
+def end(script: Script, states: int) -> list[str]:
+    """What a thread that has columns of its own does after the last step."""
+    if is_backward(script):
+        return [_give(f"d{k}", "0", "0") for k in range(states)]
+    lines = [_give(f"state{k}", "steps % 2", "steps % 2") for k in range(states)]
+    return ["if not keep:", *("    " + line for line in lines)]
+
+
+def step(script: Script, states: int) -> tuple[list[str], list[str]]:
     """Loops of the bodies, and the lines of one step."""
     kernels: list[str] = []
     body: list[str] = []
@@ -48,17 +72,20 @@ def step(script: Script) -> tuple[list[str], list[str]]:
             body.extend(["if team > 1:", "    met += team", "    meet(counter, met, idle)"])
 
     wait(BEGINNING)
+    taken, given = _copies(script, states)
+    early, late = _places(script)
     if is_backward(script):
+        if early is None:
+            body += ["if apart:", *("    " + line.format(rows="0, H") for line in taken)]
         body += ["if dy_size:", "    call(turn, dy_data + t * dy_0, dy_1, dy_2, d0_data, low, high, N, N, 1)"]
     else:
         target = "pre_data + at * blocks * B * SIZE"
         weights = "Wx_data, Wx_0 // SIZE, bias_data, bias_0"
-        own = "blocks, H, low, high"
         body += [
             "if t % many == 0:",
             f"    here = {_turned('t')}",
             "    if N == 1:",
-            f"        call(project, here, min(many, steps - t), D, {weights}, {own}, {target})",
+            f"        call(project, here, min(many, steps - t), D, {weights}, blocks * H, {target})",
             "    else:",
             f"        call(multiply, packed_x_data, blocks, H, first, last, D + 1, here, N, {target}, 0)",
         ]
@@ -70,14 +97,22 @@ def step(script: Script) -> tuple[list[str], list[str]]:
             matrix = f"matrix{call.a}_data, matrix{call.a}_0, matrix{call.a}_1"
             body += [
                 "if N == 1:",
-                f"    call(multiply_one, {matrix}, {blocks}, H, low, high, {', '.join(ends)})",
+                f"    call(multiply_one, {matrix}, {blocks} * H, {', '.join(ends)})",
                 "else:",
                 f"    call(multiply, packed{call.a}_data, {blocks}, H, first, last, {', N, '.join(ends)})",
             ]
         else:
             name, text, passed = _kernel(call, number)
             kernels.append(text)
-            body.append(f"{name}({', '.join(passed)})")
+            body += ["for row in range(low, high, together):", "    top = min(row + together, high)"]
+            if number == early:
+                body += ["    if apart:", *("        " + line.format(rows="row, top") for line in taken)]
+            body.append(f"    {name}({', '.join(passed)})")
+            if number == late:
+                body += ["    if apart and keep:"]
+                body += ["        " + line.format(rows="row, top") for line in given]
+    if late is None:
+        body += ["if apart and keep:", *("    " + line.format(rows="0, H") for line in given)]
     if not is_backward(script):
         outputs = "state0_data + after * B * SIZE, y_data + t * y_0, y_1, y_2"
         body += ["if y_size:", f"    call(turn_back, {outputs}, low, high, N)"]
@@ -87,13 +122,68 @@ def step(script: Script) -> tuple[list[str], list[str]]:
 
 def _turned(step: str) -> str:
     """Address of the turned input that is projected from a step on: two take turns in memory."""
-    return f"turned_data + (({step}) // many & 1) * (D + 1) * width * SIZE"
+    return f"turned_data + (({step}) // many & 1) * (D + 1) * inputs * SIZE"
 
 
 def _turn(step: str) -> str:
     """Line that turns a thread's share of that input."""
-    x, columns = f"x_data + ({step}) * x_0, beside, x_2", f"min(width, (steps - ({step})) * N), width"
+    x, columns = f"x_data + ({step}) * x_0, beside, x_2", f"min(inputs, (steps - ({step})) * N), inputs"
     return f"call(turn, {x}, {_turned(step)}, share, share_end, {columns}, 0)"
+
+
+def _copies(script: Script, states: int) -> tuple[list[str], list[str]]:
+    """Lines that copy some rows of a step to a thread's own memory, and back what it has computed."""
+    kept = [("pre", "blocks"), ("saved", "saved_blocks")]
+    given = [_give(name, "t", "0", blocks, "{rows}") for name, blocks in kept]
+    if not is_backward(script):
+        return [], given + [_give(f"state{k}", "t + 1", "after", rows="{rows}") for k in range(states)]
+    taken = [_take(name, "t", "0", blocks, "{rows}") for name, blocks in kept]
+    return taken + [_take(name, "t", "before", rows="{rows}") for name in _states_read(script, states)], given
+
+
+def _places(script: Script) -> tuple[int | None, int | None]:
+    """Numbers of the bodies that rows may be copied just before and just after, while they are at hand.
+
+    Before the first there is no product, and after the last none that writes what is kept.
+    """
+    bodies = [number for number, call in enumerate(script.calls) if isinstance(call, Body)]
+    if not bodies:
+        return None, None
+    products = [(number, call) for number, call in enumerate(script.calls) if isinstance(call, Product)]
+    kept = ("pre", "saved") if is_backward(script) else ("pre", "saved", "next")
+    late = all(number < bodies[-1] or call.out.slab.split()[0] not in kept for number, call in products)
+    return bodies[0] if bodies[0] == 0 else None, bodies[-1] if late else None
+
+
+def _take(name: str, step: str, own: str, blocks: str = "1", rows: str = "0, H") -> str:
+    """Line that copies a thread's columns of a step from an array to the thread's own memory."""
+    source, target = _whole(name, step, blocks), _own(name, own, blocks)
+    return f"call(copy_columns, {source}, width, {target}, N, {blocks}, H, {rows}, N)"
+
+
+def _give(name: str, step: str, own: str, blocks: str = "1", rows: str = "0, H") -> str:
+    """Line that copies them back."""
+    source, target = _own(name, own, blocks), _whole(name, step, blocks)
+    return f"call(copy_columns, {source}, N, {target}, width, {blocks}, H, {rows}, N)"
+
+
+def _whole(name: str, step: str, blocks: str) -> str:
+    return f"whole_{name} + (({step}) * {blocks} * H * width + left) * SIZE"
+
+
+def _own(name: str, step: str, blocks: str) -> str:
+    return f"{name}_data + ({step}) * {blocks} * B * SIZE"
+
+
+def _states_read(script: Script, states: int) -> list[str]:
+    """Arrays of the states that a step reads."""
+    read = {
+        x.slab
+        for call in script.calls
+        for x in (call.inputs if isinstance(call, Body) else (call.b,))
+        if isinstance(x, Block)
+    }
+    return [f"state{k}" for k in range(states) if read & {f"prev {k}", f"next {k}"}]
 
 
 def matrices_of(script: Script) -> list[tuple[int, int, int]]:
@@ -122,7 +212,7 @@ def _kernel(call: Body, number: int) -> tuple[str, str, list[str]]:
     same = tuple(out == read for out, read in zip(call.outputs, call.inputs, strict=False))
     own = [out for k, out in enumerate(call.outputs) if k >= len(same) or not same[k]]
     passed = [
-        _own_rows(x) if isinstance(x, Block) else f"spread{x}[low * N : high * N]"
+        _own_rows(x) if isinstance(x, Block) else f"spread{x}[row * N : top * N]"
         for x in (*call.inputs, *own)
     ]
     thin = (numba_kernels.FULL,) * len(call.inputs)
@@ -148,9 +238,9 @@ def _address(block: Block) -> str:
 
 
 def _own_rows(block: Block) -> str:
-    """The rows of a block that a thread computes, as a contiguous vector."""
+    """Rows ``row .. top - 1`` of a block, as a contiguous vector."""
     array, start = _start(block)
-    return f"{array}[{start} + low * N : {start} + high * N]"
+    return f"{array}[{start} + row * N : {start} + top * N]"
 
 
 def indented(depth: int, lines: list[str]) -> str:

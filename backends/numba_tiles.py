@@ -22,7 +22,7 @@ from rnnx.backends.numba_microkernels import (
     wide_tile,
 )
 from rnnx.backends.numba_rows import get, put
-from rnnx.backends.numba_vectors import VECTOR, WIDE
+from rnnx.backends.numba_vectors import MASKS, VECTOR, WIDE
 
 TOGETHER = 4
 """Panels that are packed at a time, so that what is fetched with one number of a row serves the others."""
@@ -30,14 +30,14 @@ TOGETHER = 4
 STRIP = 32
 """Numbers of a row that are turned at a time, for the same reason."""
 
-STREAMS = 64
-"""Rows of memory that are read side by side: more, and their pages are too many for a core to know."""
-
-SPAN = 2**12
-"""Bytes after which addresses share a set of a core's first cache. It holds FEW lines of each set."""
+PAGE = 2**12
+"""Bytes of a page of memory. A core's first cache holds FEW lines that lie a multiple of it apart."""
 
 FEW = 8
-"""Rows of memory that are read side by side where they are a multiple of SPAN apart."""
+"""Rows of memory that are read side by side where they are a multiple of PAGE apart."""
+
+STREAMS = 64
+"""Rows of memory read side by side where all of them lie on more pages than that: a core knows so many."""
 
 BLOCK = 2**18
 """Bytes of the right operand that are multiplied by all panels at a time: they stay in a core's own cache."""
@@ -78,56 +78,49 @@ def multiply(
                     rest = right - j
                     source, place = b + j * size, target + j * size
                     if rest > lanes and WIDE == 2:
-                        wide_tile(zero, panel, ROWS, inner, source, columns, place, columns, rows, rest, add)
+                        wide_tile(
+                            zero, panel, ROWS, inner, source, columns, place, columns, rows, rest, 0, add
+                        )
                         j += WIDE * lanes
                     elif rest > lanes // 2 or lanes < 4:
-                        tile(zero, panel, ROWS, inner, source, columns, place, columns, rows, rest, add)
+                        tile(zero, panel, ROWS, inner, source, columns, place, columns, rows, rest, 0, add)
                         j += lanes
                     else:
-                        half_tile(zero, panel, ROWS, inner, source, columns, place, columns, rows, rest, add)
+                        half_tile(
+                            zero, panel, ROWS, inner, source, columns, place, columns, rows, rest, 0, add
+                        )
                         j += lanes // 2
 
 
 @numba.njit(error_model="numpy")
 def multiply_one(
-    zero: Any,
-    a: Any,
-    row: Any,
-    column: Any,
-    blocks: Any,
-    height: Any,
-    first: Any,
-    last: Any,
-    inner: Any,
-    b: Any,
-    out: Any,
-    add: Any,
+    zero: Any, a: Any, row: Any, column: Any, height: Any, inner: Any, b: Any, out: Any, add: Any
 ) -> None:
-    """As `multiply`, for one column and an a that is not packed.
+    """As `multiply`, for one column, all rows, and an a (height, inner) that is not packed.
 
-    Computed are rows first .. last - 1 of each block. Neighbours in a column of a are `row` bytes apart,
-    those in a row `column`; one of the two is a number's size.
+    Neighbours in a column of a are `row` bytes apart, those in a row `column`; one of the two is a number's
+    size.
     """
     size = size_of(zero)
-    if (
-        row == size
-    ):  # rows of memory are columns of a: a few at a time, each from its first number to its last
+    if row == size:
+        # Rows of memory are columns of a: some at a time, each from its first number to its last.
         together = DOTS * VECTOR // size
-        streams = STREAMS if column % SPAN else FEW
+        streams = inner if inner * column <= STREAMS * PAGE else STREAMS
+        if column % PAGE == 0:
+            streams = FEW
+        # Vectors begin where cache lines do, if all rows have them at the same places.
+        skip = a % VECTOR // size if MASKS and column % VECTOR == 0 else 0
         for k in range(0, inner, streams):
             count = min(streams, inner - k)
-            for block in range(blocks):
-                for u in range(block * height + first, block * height + last, together):
-                    rest = min(block * height + last - u, together)
-                    source, place = a + u * row + k * column, out + u * size
-                    row_tile(
-                        zero, b + k * size, 1, count, source, column // size, place, 0, 1, rest, add or k
-                    )
+            for u in range(-skip, height, together):
+                source, place = a + u * row + k * column, out + u * size
+                left, rest = max(-u, 0), min(height - u, together)
+                row_tile(
+                    zero, b + k * size, 1, count, source, column // size, place, 0, 1, rest, left, add or k
+                )
     else:
-        for block in range(blocks):
-            for u in range(block * height + first, block * height + last, DOTS):
-                rest = min(block * height + last - u, DOTS)
-                dots(zero, a + u * row, row // size, inner, b, out + u * size, rest, add)
+        for u in range(0, height, DOTS):
+            dots(zero, a + u * row, row // size, inner, b, out + u * size, min(height - u, DOTS), add)
 
 
 @numba.njit(error_model="numpy")
@@ -140,36 +133,30 @@ def project(
     row_W: Any,
     bias: Any,
     bias_step: Any,
-    blocks: Any,
-    height: Any,
-    first: Any,
-    last: Any,
+    width: Any,
     out: Any,
 ) -> None:
     """``out = x @ W + bias`` for up to ROWS steps of one sequence, of which x is a panel.
 
-    W (inner, blocks * height) has rows `row_W` numbers apart; computed are columns first .. last - 1 of each
-    block of out (steps, blocks * height).
+    W (inner, width) has rows `row_W` numbers apart, bias numbers `bias_step` bytes; out is (steps, width).
     """
-    lanes = VECTOR // size_of(zero)
-    size, width = size_of(zero), blocks * height
-    for block in range(blocks):
-        j = block * height + first
-        end = block * height + last
-        for step in range(steps):
-            for u in range(j, end):
-                put(out, step * width + u, get(bias + u * bias_step, 0, zero))
-        while j < end:
-            rest, source, place = end - j, W + j * size, out + j * size
-            if steps == 1:
-                row_tile(zero, panel, ROWS, inner, source, row_W, place, width, 1, rest, 1)
-                j += DOTS * lanes
-            elif rest > lanes and WIDE == 2:
-                wide_tile(zero, panel, ROWS, inner, source, row_W, place, width, steps, rest, 1)
-                j += WIDE * lanes
-            else:
-                tile(zero, panel, ROWS, inner, source, row_W, place, width, steps, rest, 1)
-                j += lanes
+    size = size_of(zero)
+    lanes = VECTOR // size
+    for step in range(steps):
+        for u in range(width):
+            put(out, step * width + u, get(bias + u * bias_step, 0, zero))
+    j = 0
+    while j < width:
+        rest, source, place = width - j, W + j * size, out + j * size
+        if steps == 1:
+            row_tile(zero, panel, ROWS, inner, source, row_W, place, width, 1, rest, 0, 1)
+            j += DOTS * lanes
+        elif rest > lanes and WIDE == 2:
+            wide_tile(zero, panel, ROWS, inner, source, row_W, place, width, steps, rest, 0, 1)
+            j += WIDE * lanes
+        else:
+            tile(zero, panel, ROWS, inner, source, row_W, place, width, steps, rest, 0, 1)
+            j += lanes
 
 
 @numba.njit(error_model="numpy")
@@ -253,3 +240,27 @@ def turn_back(
             else:
                 for u in range(left, right):
                     put(y + n * sequence + u * feature, 0, get(h, u * columns + n, zero))
+
+
+@numba.njit(error_model="numpy")
+def copy_columns(
+    zero: Any,
+    source: Any,
+    width: Any,
+    target: Any,
+    target_width: Any,
+    blocks: Any,
+    height: Any,
+    first: Any,
+    last: Any,
+    columns: Any,
+) -> None:
+    """Copy so many columns, a multiple of ROWS, between matrices whose rows are `width` numbers apart.
+
+    Copied are rows first .. last - 1 of each block of `height` rows.
+    """
+    size = size_of(zero)
+    for block in range(blocks):
+        for r in range(block * height + first, block * height + last):
+            for n in range(0, columns, ROWS):
+                copy_row(zero, source + (r * width + n) * size, target + (r * target_width + n) * size)

@@ -67,11 +67,11 @@ class Vectors:
         pointer = self.builder.inttoptr(address, self.scalar.as_pointer())
         return self.repeat(self.builder.load(pointer), self.kind)
 
-    def mask(self, first: int, count: Any) -> Any:
-        """Of lanes ``first, first + 1, ...``, those below `count`."""
+    def mask(self, first: int, number: Any, relation: str = "<") -> Any:
+        """Of lanes ``first, first + 1, ...``, those below a number, or in another relation to it."""
         kind = ir.VectorType(INDEX, self.lanes)
         places = ir.Constant(kind, [first + lane for lane in range(self.lanes)])
-        return self.builder.icmp_signed("<", places, self.repeat(count, kind))
+        return self.builder.icmp_signed(relation, places, self.repeat(number, kind))
 
     def load(self, address: Any, mask: Any = None) -> Any:
         """The vector at an address; zero where it is masked out."""

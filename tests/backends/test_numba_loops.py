@@ -5,6 +5,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import rnnx
 from rnnx.backends import host_threads, numba_loop
 from rnnx.cells import REGISTRY
 from rnnx.errors import ShapeError
+from rnnx.ops import capture
 from support.cells import make_case
 
 pytestmark = pytest.mark.parametrize("backend", ["numba"], indirect=True)
@@ -41,6 +43,7 @@ def test_any_size_agrees_with_numpy(backend, rng, name, dtype):
         (6, 2, 1, 9),
         (5, 7, 4, 25),
         (4, 33, 20, 17),
+        (3, 32, 9, 21),
     ):
         cell = REGISTRY[name](D, H)
         case = make_case(cell, rng, T, N)
@@ -64,6 +67,7 @@ def teams(monkeypatch):
     if known is None:
         pytest.skip("BLAS has no threads of a kind that is known")
     monkeypatch.setattr(numba_loop, "ALONE", 1)
+    monkeypatch.setattr(numba_loop, "START", 1)
     before = known.number()
     yield known.library.scipy_openblas_set_num_threads64_
     known.library.scipy_openblas_set_num_threads64_(before)
@@ -72,7 +76,7 @@ def teams(monkeypatch):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", CHAINS)
 def test_several_threads_compute_the_same_bits_as_one(backend, rng, name, dtype, teams):
-    for T, N, D, H in ((9, 1, 3, 20), (6, 3, 1, 9), (5, 33, 20, 40)):
+    for T, N, D, H in ((9, 1, 3, 20), (6, 3, 1, 9), (5, 33, 20, 40), (4, 32, 20, 17), (4, 96, 7, 33)):
         cell = REGISTRY[name](D, H)
         case = make_case(cell, rng, T, N).on(backend, dtype)
         results = {}
@@ -82,6 +86,30 @@ def test_several_threads_compute_the_same_bits_as_one(backend, rng, name, dtype,
         for one, *others in zip(*results[1], *results[2], *results[3], strict=True):
             for other in others:
                 np.testing.assert_array_equal(other, one)
+
+
+@pytest.mark.parametrize(
+    ("threads", "batch", "expected"),
+    [
+        (1, 32, (1, False)),
+        (2, 1, (1, False)),  # a single sequence
+        (2, 24, (2, False)),  # no whole cache lines
+        (2, 32, (2, True)),
+        (3, 48, (3, True)),
+        (4, 64, (4, True)),
+        (8, 32, (7, False)),  # two threads with sequences of their own would take longer
+    ],
+)
+def test_threads_share_sequences_where_they_can(backend, monkeypatch, threads, batch, expected):
+    known = SimpleNamespace(execute=1, idle=2, number=lambda: threads)
+    monkeypatch.setattr(host_threads, "threads", lambda: known)
+    cell, recorder = rnnx.LSTM(64, 128), capture.Recorder(backend, 128)
+    params = cell.init()
+    cell.bind_forward(recorder, params)
+    script = capture.script(cell, backend, False)
+    bound = backend.bind_loop(script, 128, recorder.operands, (params["Wx"], params["b"]))
+    assert bound._team(50, 16, batch, 4 * batch)[2:] == expected
+    assert bound._team(1, 16, 2, 8)[2:] == (1, False)  # too little to do
 
 
 def test_loops_of_several_callers_at_once(backend, rng, teams):
@@ -122,7 +150,7 @@ import numpy as np
 import rnnx
 from rnnx.backends import host_threads, numba_loop
 
-numba_loop.ALONE = 1
+numba_loop.ALONE = numba_loop.START = 1
 known = host_threads.threads()
 assert known is None or known.number() == 2
 rnnx.set_backend("numba")

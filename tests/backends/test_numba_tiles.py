@@ -105,16 +105,32 @@ def test_a_product_larger_than_a_core_s_cache(backend, rng):
 @pytest.mark.parametrize("layout", ["rows", "columns"])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_products_with_one_column(backend, rng, dtype, layout):
-    for blocks, height, inner in ((1, 1, 1), (4, 20, 37), (3, 41, 130), (1, 128, 8)):
-        a = LAYOUTS[layout](integers(rng, (blocks * height, inner), dtype))
-        b, start = integers(rng, (inner,), dtype), integers(rng, (blocks, height), dtype)
+    for height, inner in ((1, 1), (80, 37), (123, 130), (128, 8), (1024, 30), (1040, 80)):
+        a = LAYOUTS[layout](integers(rng, (height, inner + 1), dtype))[:, 1:]
+        b, start = integers(rng, (inner,), dtype), integers(rng, (height + 40,), dtype)
         for add in (0, 1):
             out = start.copy()
-            last = max(height - 1, 1)
-            function(dtype, "multiply_one")(a, *a.strides, blocks, height, 0, last, inner, b, out, add)
-            expected = (a @ b).reshape(blocks, height) + add * start
-            expected[:, last:] = start[:, last:]
+            function(dtype, "multiply_one")(a, *a.strides, height, inner, b, out[20:], add)
+            expected = start.copy()
+            expected[20:-20] = a @ b + add * start[20:-20]
             np.testing.assert_array_equal(out, expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_one_column_gives_the_same_bits_wherever_the_matrix_lies(backend, rng, dtype):
+    height, inner = 96, 31
+    values, b = rng.standard_normal((inner, height)).astype(dtype), rng.standard_normal(inner).astype(dtype)
+    found = []
+    for offset in range(17):
+        room = np.empty(values.size + offset + 16, dtype)
+        room = room[-room.ctypes.data % 64 // room.itemsize + offset :][: values.size]
+        a, out = room.reshape(inner, height).T, np.full(height, np.nan, dtype)
+        a[...] = values.T
+        function(dtype, "multiply_one")(a, *a.strides, height, inner, b, out, 0)
+        found.append(out)
+    np.testing.assert_allclose(found[0], values.T @ b, rtol=1e-4 if dtype == "float32" else 1e-12)
+    for out in found[1:]:
+        np.testing.assert_array_equal(out, found[0])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -127,10 +143,8 @@ def test_the_projection_of_one_sequence(backend, rng, dtype):
         np.testing.assert_array_equal(panel[:, :steps], x.T)
         out = np.full((steps, blocks * height), 99.0, dtype)
         weights = W, blocks * height, bias, bias.strides[0]
-        function(dtype, "project")(panel, steps, D, *weights, blocks, height, 1, height, out)
-        expected = (x @ W + bias).reshape(steps, blocks, height)
-        expected[:, :, 0] = 99.0
-        np.testing.assert_array_equal(out.reshape(expected.shape), expected)
+        function(dtype, "project")(panel, steps, D, *weights, blocks * height, out)
+        np.testing.assert_array_equal(out, x @ W + bias)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -145,6 +159,24 @@ def test_what_is_turned_and_turned_back(backend, rng, dtype):
         y = np.zeros((batch, D), dtype)
         function(dtype, "turn_back")(np.ascontiguousarray(wide[:, :D].T), y, *y.strides, 0, D, batch)
         np.testing.assert_array_equal(y, wide[:, :D])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_copied_columns(backend, rng, dtype):
+    for blocks, height, left, columns, width in ((1, 1, 0, 8, 8), (3, 5, 16, 16, 40), (2, 7, 8, 24, 33)):
+        rows = blocks, height, height // 2, height
+        some = np.s_[:, height // 2 :]
+        whole = rng.standard_normal((blocks, height, width)).astype(dtype)
+        own, copy = np.zeros((blocks, height, columns), dtype), function(dtype, "copy_columns")
+        copy(whole[..., left:], width, own, columns, *rows, columns)
+        expected = np.zeros_like(own)
+        expected[some] = whole[some][..., left : left + columns]
+        np.testing.assert_array_equal(own, expected)
+        back = np.zeros_like(whole)
+        copy(own, columns, back[..., left:], width, *rows, columns)
+        expected = np.zeros_like(whole)
+        expected[some][..., left : left + columns] = own[some]
+        np.testing.assert_array_equal(back, expected)
 
 
 @pytest.mark.parametrize("features", ["", "+avx,+avx2,+fma"], ids=["oldest", "avx2"])
