@@ -51,7 +51,8 @@ def forward_with_record(
         if final.awaits(part):
             final.take(part, [backend.copy(value.T) for value in piece.state(cell, part.stop - part.start)])
         before = piece
-        kept = checkpoint_every is None or part is runs[-1]  # the backward pass begins with the last one
+        # The backward pass begins with the last ones, and has two at a time in any case.
+        kept = checkpoint_every is None or part in runs[-2:]
         record.pieces.append(piece if kept else _checkpoint(backend, piece))
     return backend.freeze(h[1:, ...].mT) if padded is None else padded.mT, final.state, record
 
