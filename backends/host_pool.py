@@ -45,15 +45,13 @@ class Pool:
 
     def _block(self, size: int) -> np.ndarray:
         """A block of that size, or one that waits and is up to a quarter larger."""
+        sizes = [size]
+        if not self._free.get(size):
+            sizes = [
+                each for each, blocks in list(self._free.items()) if blocks and size <= each <= 1.25 * size
+            ]
         try:
-            return self._free[size].pop()
-        except IndexError:
-            pass
-        fitting = [
-            each for each, blocks in list(self._free.items()) if blocks and size <= each <= 1.25 * size
-        ]
-        try:
-            return self._free[min(fitting)].pop()
+            return self._free[min(sizes)].pop()
         except (ValueError, IndexError):  # none waits, or another thread has it by now
             memory = np.empty(size + LINE, np.uint8)
             return memory[-memory.ctypes.data % LINE :][:size]

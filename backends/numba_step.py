@@ -7,6 +7,9 @@ from rnnx.typing import Block, Body, Product, Script
 TOGETHER = "together = 32 if apart else max(high - low, 1)"
 """Rows that bodies compute at a time: few are at hand from being copied to being copied back."""
 
+KEPT = {"pre": "blocks", "saved": "saved_blocks"}
+"""What is kept of a step besides states, and how many blocks of H rows."""
+
 
 def packed(script: Script) -> dict[str, tuple[str, str]]:
     """Matrices that a loop packs, one after the other: the blocks of H rows, and the columns, of each."""
@@ -16,19 +19,16 @@ def packed(script: Script) -> dict[str, tuple[str, str]]:
 
 def pack(script: Script) -> list[str]:
     """What a thread does first: it packs its own rows of the matrices."""
-    lines = ["if fresh and N > 1:"]
-    own = "H, first, last"
+    own, lines = "H, first, last", []
     for k, blocks, inner in matrices_of(script):
         matrix = f"matrix{k}_data, matrix{k}_0, matrix{k}_1"
-        lines.append(
-            f"    call(pack, {matrix}, packed{k}_data, {blocks}, {own}, {inner} * H, 0, {inner} * H)"
-        )
+        lines.append(f"call(pack, {matrix}, packed{k}_data, {blocks}, {own}, {inner} * H, 0, {inner} * H)")
     if not is_backward(script):
         lines += [
-            f"    call(pack, Wx_data, Wx_1, Wx_0, packed_x_data, blocks, {own}, D + 1, 0, D)",
-            f"    call(pack, bias_data, bias_0, 0, packed_x_data, blocks, {own}, D + 1, D, D + 1)",
+            f"call(pack, Wx_data, Wx_1, Wx_0, packed_x_data, blocks, {own}, D + 1, 0, D)",
+            f"call(pack, bias_data, bias_0, 0, packed_x_data, blocks, {own}, D + 1, D, D + 1)",
         ]
-    return lines
+    return _under("if fresh and N > 1:", lines)
 
 
 def setup(script: Script, states: int) -> list[str]:
@@ -36,11 +36,10 @@ def setup(script: Script, states: int) -> list[str]:
     if is_backward(script):
         lines = [_take(f"d{k}", "0", "0") for k in range(states)]
         lines += [_take(name, "steps", "steps % 2") for name in _states_read(script, states)]
-        return [TOGETHER, "if apart:", *("    " + line for line in lines)]
+        return [TOGETHER, *_under("if apart:", lines)]
     return [
         TOGETHER,
-        "if apart:",
-        *("    " + _take(f"state{k}", "0", "0") for k in range(states)),
+        *_under("if apart:", [_take(f"state{k}", "0", "0") for k in range(states)]),
         "many = ROWS if N == 1 else 1",  # steps that are projected together
         "inputs = many * N",
         "beside = x_0 if N == 1 else x_1",
@@ -57,8 +56,7 @@ def end(script: Script, states: int) -> list[str]:
     """What a thread that has columns of its own does after the last step."""
     if is_backward(script):
         return [_give(f"d{k}", "0", "0") for k in range(states)]
-    lines = [_give(f"state{k}", "steps % 2", "steps % 2") for k in range(states)]
-    return ["if not keep:", *("    " + line for line in lines)]
+    return _under("if not keep:", [_give(f"state{k}", "steps % 2", "steps % 2") for k in range(states)])
 
 
 def step(script: Script, states: int) -> tuple[list[str], list[str]]:
@@ -72,11 +70,10 @@ def step(script: Script, states: int) -> tuple[list[str], list[str]]:
             body.extend(["if team > 1:", "    met += team", "    meet(counter, met, idle)"])
 
     wait(BEGINNING)
-    taken, given = _copies(script, states)
     early, late = _places(script)
+    if early is None:
+        body += _taken(script, states, "0, H")
     if is_backward(script):
-        if early is None:
-            body += ["if apart:", *("    " + line.format(rows="0, H") for line in taken)]
         body += ["if dy_size:", "    call(turn, dy_data + t * dy_0, dy_1, dy_2, d0_data, low, high, N, N, 1)"]
     else:
         target = "pre_data + at * blocks * B * SIZE"
@@ -104,15 +101,15 @@ def step(script: Script, states: int) -> tuple[list[str], list[str]]:
         else:
             name, text, passed = _kernel(call, number)
             kernels.append(text)
-            body += ["for row in range(low, high, together):", "    top = min(row + together, high)"]
+            rows = ["top = min(row + together, high)"]
             if number == early:
-                body += ["    if apart:", *("        " + line.format(rows="row, top") for line in taken)]
-            body.append(f"    {name}({', '.join(passed)})")
+                rows += _taken(script, states, "row, top")
+            rows.append(f"{name}({', '.join(passed)})")
             if number == late:
-                body += ["    if apart and keep:"]
-                body += ["        " + line.format(rows="row, top") for line in given]
+                rows += _given(script, states, "row, top")
+            body += _under("for row in range(low, high, together):", rows)
     if late is None:
-        body += ["if apart and keep:", *("    " + line.format(rows="0, H") for line in given)]
+        body += _given(script, states, "0, H")
     if not is_backward(script):
         outputs = "state0_data + after * B * SIZE, y_data + t * y_0, y_1, y_2"
         body += ["if y_size:", f"    call(turn_back, {outputs}, low, high, N)"]
@@ -131,14 +128,27 @@ def _turn(step: str) -> str:
     return f"call(turn, {x}, {_turned(step)}, share, share_end, {columns}, 0)"
 
 
-def _copies(script: Script, states: int) -> tuple[list[str], list[str]]:
-    """Lines that copy some rows of a step to a thread's own memory, and back what it has computed."""
-    kept = [("pre", "blocks"), ("saved", "saved_blocks")]
-    given = [_give(name, "t", "0", blocks, "{rows}") for name, blocks in kept]
+def _under(head: str, lines: list[str]) -> list[str]:
+    """Lines below a line that ends with a colon; nothing if there are none."""
+    return [head, *("    " + line for line in lines)] if lines else []
+
+
+def _taken(script: Script, states: int, rows: str) -> list[str]:
+    """Lines that copy some rows of a step that was kept to a thread's own memory."""
     if not is_backward(script):
-        return [], given + [_give(f"state{k}", "t + 1", "after", rows="{rows}") for k in range(states)]
-    taken = [_take(name, "t", "0", blocks, "{rows}") for name, blocks in kept]
-    return taken + [_take(name, "t", "before", rows="{rows}") for name in _states_read(script, states)], given
+        return []
+    lines = [_take(name, "t", "0", blocks, rows) for name, blocks in KEPT.items()]
+    return _under(
+        "if apart:", lines + [_take(k, "t", "before", rows=rows) for k in _states_read(script, states)]
+    )
+
+
+def _given(script: Script, states: int, rows: str) -> list[str]:
+    """Lines that copy back what a thread has computed of them."""
+    lines = [_give(name, "t", "0", blocks, rows) for name, blocks in KEPT.items()]
+    if not is_backward(script):
+        lines += [_give(f"state{k}", "t + 1", "after", rows=rows) for k in range(states)]
+    return _under("if apart and keep:", lines)
 
 
 def _places(script: Script) -> tuple[int | None, int | None]:
@@ -150,7 +160,7 @@ def _places(script: Script) -> tuple[int | None, int | None]:
     if not bodies:
         return None, None
     products = [(number, call) for number, call in enumerate(script.calls) if isinstance(call, Product)]
-    kept = ("pre", "saved") if is_backward(script) else ("pre", "saved", "next")
+    kept = {*KEPT} if is_backward(script) else {*KEPT, "next"}
     late = all(number < bodies[-1] or call.out.slab.split()[0] not in kept for number, call in products)
     return bodies[0] if bodies[0] == 0 else None, bodies[-1] if late else None
 

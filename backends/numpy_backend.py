@@ -75,13 +75,15 @@ class NumpyBackend(Backend):
     def operand(self, a: Array, columns: int, products: int) -> Array:
         # BLAS packs rows faster than columns, and small parts of them not at all; one copy costs about as
         # much as 20 packings save.
-        gains = columns >= 16 or self._in_parts(a, columns)
-        return np.ascontiguousarray(a) if gains and products >= 24 else a
+        if products < 24:
+            return a
+        in_parts = small_products.may_gain(a.shape[0], columns) and small_products.number(a.shape, columns)
+        return np.ascontiguousarray(a) if columns >= 16 or in_parts else a
 
     def matmul_steps(self, a: Array, b: Array) -> Array:
         (steps, _, columns), rows = b.shape, a.shape[0]
         out = self.empty((steps, rows, columns), a.dtype)
-        parts = small_products.cut(a, columns) if small_products.help(rows, columns) else None
+        parts = small_products.cut(a, columns) if small_products.may_gain(rows, columns) else None
         if parts is None:
             return np.matmul(a, b, out=out)
         np.matmul(parts, b[:, None, :, :], out=out.reshape(steps, len(parts), -1, columns))
@@ -90,7 +92,7 @@ class NumpyBackend(Backend):
     def matmul(self, shape: tuple[int, ...], dtype: Any) -> Product:
         # Of two matrices, dot is matmul at half a microsecond less.
         dot, matmul = np.dot, np.matmul
-        if small_products.help(*shape):
+        if small_products.may_gain(*shape):
             return self._matmul_in_parts(shape[1])
 
         def product(a: Array, b: Array, out: Array) -> Array:
@@ -100,15 +102,12 @@ class NumpyBackend(Backend):
 
     def matmul_add(self, shape: tuple[int, ...], dtype: Any) -> Product:
         scratch, add = np.empty(shape, dtype), np.add
-        multiply = self._matmul_in_parts(shape[1]) if small_products.help(*shape) else np.dot
+        multiply = self._matmul_in_parts(shape[1]) if small_products.may_gain(*shape) else np.dot
 
         def product(a: Array, b: Array, out: Array) -> Array:
             return add(out, multiply(a, b, scratch), out)
 
         return product
-
-    def _in_parts(self, a: Array, columns: int) -> bool:
-        return small_products.number(a.shape, columns) > 0 and small_products.help(a.shape[0], columns)
 
     def _matmul_in_parts(self, columns: int) -> Product:
         """As `matmul`, where products may be faster in parts."""

@@ -35,7 +35,7 @@ def _blas() -> host_threads.Threads | None:
     return found if found is not None and found.core() in CORES else None
 
 
-def help(rows: int, columns: int) -> bool:
+def may_gain(rows: int, columns: int) -> bool:
     """Whether products with such a result may be faster in parts."""
     if columns < 2 or rows * columns < SMALL:
         return False

@@ -1,4 +1,4 @@
-"""A stub of CuPy in place of CuPy: a machine in any state, also a broken one."""
+"""A stub of CuPy in place of CuPy, a machine in any state, also a broken one; and the threads of BLAS."""
 
 import sys
 from importlib import metadata
@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from rnnx.backends import registry
+from rnnx.backends import host_threads, registry
 from support.cupy_stub import stubs_of
 
 OWN = ("rnnx.backends.cupy_backend", "rnnx.backends.cupy_diagnosis")
@@ -41,3 +41,14 @@ def put(monkeypatch):
     yield put_machine
     forget()
     sys.modules.update(before)
+
+
+@pytest.fixture
+def blas():
+    """NumPy's BLAS; its number of threads is put back afterwards."""
+    known = host_threads.threads()
+    if known is None:  # another system, or another BLAS: there rnnx leaves its threads alone
+        pytest.skip("BLAS has no threads of a kind that is known")
+    before = known.number()
+    yield known
+    known.library.scipy_openblas_set_num_threads64_(before)

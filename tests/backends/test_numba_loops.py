@@ -14,7 +14,7 @@ import rnnx
 from rnnx.backends import host_threads, numba_loop
 from rnnx.cells import REGISTRY
 from rnnx.errors import ShapeError
-from rnnx.ops import capture
+from rnnx.ops import capture, input_gradients, pointwise, tanh
 from support.cells import make_case
 
 pytestmark = pytest.mark.parametrize("backend", ["numba"], indirect=True)
@@ -61,16 +61,11 @@ def test_any_size_agrees_with_numpy(backend, rng, name, dtype):
 
 
 @pytest.fixture
-def teams(monkeypatch):
+def teams(monkeypatch, blas):
     """Function that sets the number of BLAS's threads; loops use them for small layers too."""
-    known = host_threads.threads()
-    if known is None:
-        pytest.skip("BLAS has no threads of a kind that is known")
     monkeypatch.setattr(numba_loop, "ALONE", 1)
     monkeypatch.setattr(numba_loop, "START", 1)
-    before = known.number()
-    yield known.library.scipy_openblas_set_num_threads64_
-    known.library.scipy_openblas_set_num_threads64_(before)
+    return blas.library.scipy_openblas_set_num_threads64_
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -181,8 +176,52 @@ class Scaled(rnnx.RNN):
         return 2.0 * (x @ params["Wx"]) + params["b"]
 
     def bind_projection(self, ops, params):
-        plain = super().bind_projection(ops, {**params, "Wx": 2.0 * params["Wx"]})
-        return plain
+        return super().bind_projection(ops, {**params, "Wx": 2.0 * params["Wx"]})
+
+
+@pointwise
+def decaying_forward(a, h):
+    s = tanh(a)
+    return s, s + 0.5 * h
+
+
+@pointwise
+def decaying_backward(s, dh):
+    return dh * (1.0 - s * s), 0.5 * dh
+
+
+@dataclass(frozen=True)
+class Decaying(rnnx.RNN):
+    """A cell without a product in its step."""
+
+    @property
+    def bodies(self):
+        return decaying_forward, decaying_backward
+
+    @property
+    def param_shapes(self):
+        return {"Wx": (self.input_size, self.hidden_size), "b": (self.hidden_size,)}
+
+    def bind_forward(self, ops, params):
+        activate = ops.kernel(decaying_forward)
+
+        def step(pre, prev, after, saved):
+            _, h = activate(pre, prev.h, out=(pre, after.h))
+            return type(prev)(h)
+
+        return step
+
+    def bind_backward(self, ops, params):
+        activate = ops.kernel(decaying_backward)
+
+        def step(pre, saved, prev, after, d):
+            activate(pre, d.h, out=(pre, d.h))
+
+        return step
+
+    def finish(self, xp, params, steps):
+        dx, dWx, db = input_gradients(xp, params, steps.x, steps.d)
+        return dx, {"Wx": dWx, "b": db}
 
 
 @dataclass(frozen=True)
@@ -191,6 +230,18 @@ class Turned(rnnx.LSTM):
 
     def bind_forward(self, ops, params):
         return super().bind_forward(ops, {**params, "Wh": params["Wh"].T})
+
+
+@pytest.mark.parametrize("batch", [1, 24, 32])
+def test_a_step_without_a_product(backend, rng, teams, batch):
+    cell = Decaying(3, 40)
+    case = make_case(cell, rng, 7, batch).on(backend)
+    with rnnx.use_backend("numpy"):
+        expected = everything(cell, case)
+    for count in (1, 2):
+        teams(count)
+        for one, other in zip(everything(cell, case), expected, strict=True):
+            np.testing.assert_allclose(one, other, rtol=0, atol=1e-12 * np.abs(other).max())
 
 
 def test_a_projection_of_its_own_is_not_replaced(backend, rng):

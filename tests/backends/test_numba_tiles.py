@@ -182,7 +182,7 @@ def test_copied_columns(backend, rng, dtype):
 @pytest.mark.parametrize("features", ["", "+avx,+avx2,+fma"], ids=["oldest", "avx2"])
 def test_products_on_other_machines(backend, tmp_path, features):
     """In another process, for which Numba compiles as for a machine with fewer instructions."""
-    if platform.machine().lower() not in ("x86_64", "amd64"):
+    if platform.machine().lower() not in ("x86_64", "amd64"):  # the names below are of x86-64 machines
         pytest.skip("an x86-64 machine has older ones to compile for")
     settings = {"NUMBA_CPU_NAME": "x86-64", "NUMBA_CPU_FEATURES": features, "XDG_CACHE_HOME": str(tmp_path)}
     command = [

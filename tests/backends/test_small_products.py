@@ -4,24 +4,19 @@ import numpy as np
 import pytest
 
 import rnnx
-from rnnx.backends import host_threads, small_products
+from rnnx.backends import small_products
 from support.cells import make_case
 
 pytestmark = pytest.mark.parametrize("backend", ["numpy"], indirect=True)
 
 
 @pytest.fixture
-def one_thread(monkeypatch):
+def one_thread(monkeypatch, blas):
     """One thread of a BLAS that multiplies small matrices without copying them, or said to be one."""
-    known = host_threads.threads()
-    if known is None:
-        pytest.skip("BLAS is of a kind that is not known")
-    monkeypatch.setattr(small_products, "CORES", (known.core(),))
+    monkeypatch.setattr(small_products, "CORES", (blas.core(),))
     small_products._blas.cache_clear()
-    before = known.number()
-    known.library.scipy_openblas_set_num_threads64_(1)
-    yield known
-    known.library.scipy_openblas_set_num_threads64_(before)
+    blas.library.scipy_openblas_set_num_threads64_(1)
+    yield blas
     small_products._blas.cache_clear()
 
 
@@ -31,7 +26,7 @@ def test_products_in_parts_are_exact(backend, rng, dtype, one_thread):
         a = rng.integers(-8, 9, (rows, inner)).astype(dtype)
         b, start = (rng.integers(-8, 9, (size, columns)).astype(dtype) for size in (inner, rows))
         expected = a @ b
-        assert small_products.help(rows, columns) is (rows > 16)
+        assert small_products.may_gain(rows, columns) is (rows > 16)
         for layout in (a, np.asfortranarray(a)):
             out = np.empty_like(start)
             assert backend.matmul(out.shape, dtype)(layout, b, out) is out
@@ -61,15 +56,15 @@ def test_several_threads_share_a_product_but_not_one_of_few_columns(backend, one
     for threads, columns in ((1, 1000), (2, 8), (3, 4)):
         one_thread.library.scipy_openblas_set_num_threads64_(threads)
         assert one_thread.number() == threads
-        assert small_products.help(1024, columns)
-        assert threads == 1 or not small_products.help(1024, columns + 1)
-        assert not small_products.help(1024, 1)
+        assert small_products.may_gain(1024, columns)
+        assert threads == 1 or not small_products.may_gain(1024, columns + 1)
+        assert not small_products.may_gain(1024, 1)
 
 
 def test_another_processor_gets_whole_products(backend, monkeypatch, one_thread):
     monkeypatch.setattr(small_products, "CORES", ())
     small_products._blas.cache_clear()
-    assert not small_products.help(1024, 16)
+    assert not small_products.may_gain(1024, 16)
 
 
 def test_a_layer_in_parts_agrees_with_one_in_whole_products(backend, rng, monkeypatch, one_thread):
@@ -88,6 +83,6 @@ def test_a_layer_in_parts_agrees_with_one_in_whole_products(backend, rng, monkey
     )
     found = run()
     assert sum(parts is not None for parts in cuts) >= 2
-    monkeypatch.setattr(small_products, "help", lambda rows, columns: False)
+    monkeypatch.setattr(small_products, "may_gain", lambda rows, columns: False)
     for one, other in zip(found, run(), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-12)
