@@ -9,12 +9,10 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from rnnx.backends import memory, printing
+from rnnx.backends.products import Products
 from rnnx.backends.slabs import Slabs, blocks
 from rnnx.errors import DtypeError, MemoryLimitError
 from rnnx.typing import Array, Kernel, Namespace, Program, Script, TimeLoop
-
-Product = Callable[[Array, Array, Array], Array]
-"""A bound matrix product: ``product(a, b, out)`` returns its result, which it may write into `out`."""
 
 
 class BackendStatus(NamedTuple):
@@ -30,7 +28,7 @@ NOTHING = nullcontext()
 
 
 @dataclass(frozen=True)
-class Backend:
+class Backend(Products):
     """One library's arrays on one device.
 
     The methods are right for any namespace; a subclass overrides what it can do better.
@@ -204,37 +202,6 @@ class Backend:
             return out
 
         return slab_kernel
-
-    def operand(self, a: Array, columns: int, products: int) -> Array:
-        """A matrix that so many products have for their `a`, in the layout that suits them.
-
-        `columns` is the number of columns of their `b`.
-        """
-        return a
-
-    def matmul_steps(self, a: Array, b: Array) -> Array:
-        """``a @ b[t]`` of every step, a new (T, R, N) of a (R, K) and b (T, K, N)."""
-        return self.xp.matmul(a, b)
-
-    def matmul(self, shape: tuple[int, ...], dtype: Any) -> Product:
-        """``out = a @ b`` for results of that shape; `out` is neither a nor b."""
-        matmul = self.xp.matmul
-
-        def product(a: Array, b: Array, out: Array) -> Array:
-            out[...] = matmul(a, b)
-            return out
-
-        return product
-
-    def matmul_add(self, shape: tuple[int, ...], dtype: Any) -> Product:
-        """``out += a @ b`` for results of that shape; `out` is neither a nor b."""
-        matmul = self.xp.matmul
-
-        def product(a: Array, b: Array, out: Array) -> Array:
-            out += matmul(a, b)
-            return out
-
-        return product
 
     def compiles_loops(self, dtype: Any) -> bool:
         """Whether `bind_loop` exists for arrays of that dtype."""

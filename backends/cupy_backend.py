@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from rnnx.backends import cupy_diagnosis, cupy_kernels
-from rnnx.backends.base import Backend, Product
+from rnnx.backends.base import Backend
+from rnnx.backends.products import Product
 from rnnx.errors import BackendError
 from rnnx.typing import Array, Kernel, Program
 

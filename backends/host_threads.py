@@ -26,6 +26,10 @@ KNOWN = (0, 3, 27), (0, 3, 31)
 """First and last release of OpenBLAS whose queue is known."""
 
 
+START = 250_000
+"""Operations that a core does in about the time that it takes to start another thread."""
+
+
 class Threads(NamedTuple):
     """Addresses of the function that starts work on threads and of one that offers a core to others."""
 
@@ -56,6 +60,12 @@ def threads() -> Threads | None:
             idle = ctypes.CDLL(None).sched_yield
             return Threads(library, _address(library.exec_blas), _address(idle))
     return None
+
+
+def team(work: int, most: int) -> tuple[int, int]:
+    """Address that starts threads, and how many so many operations are worth; 0 and 1 if not several."""
+    known = threads() if work >= 2 * START else None
+    return (0, 1) if known is None else (known.execute, max(min(known.number(), work // START, most), 1))
 
 
 def _is_known(library: ctypes.CDLL) -> bool:

@@ -1,18 +1,19 @@
 """NumPy's arrays on the CPU, with pointwise bodies compiled by Numba."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import array_api_compat.numpy as xp
 import numpy as np
 
-from rnnx.backends import host_threads, numba_kernels
+from rnnx.backends import host_threads, numba_kernels, numba_sums
 from rnnx.backends.base import Backend
 from rnnx.backends.numba_loop import BoundLoop
 from rnnx.backends.numpy_backend import NumpyBackend
 from rnnx.backends.slabs import Slabs
 from rnnx.errors import BackendError
-from rnnx.typing import Array, Kernel, Program, Script, TimeLoop
+from rnnx.typing import Array, Columns, Kernel, Program, Script, TimeLoop
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,12 @@ class NumbaBackend(NumpyBackend):
         width = (c.shape[0] - a.shape[0]) * c.shape[1]
         if width:
             numba_kernels.linear_recurrence()(np.ascontiguousarray(a), c, width, reverse)
+
+    def weight_gradients(self, d: Columns, seen: Sequence[Columns], bias: bool) -> list[Array] | None:
+        return numba_sums.weight_gradients(self.empty, d, seen, bias) if numba_sums.suits(d) else None
+
+    def input_gradient(self, W: Array, d: Columns) -> Array | None:
+        return numba_sums.input_gradient(self.empty, W, d) if numba_sums.suits(d) else None
 
     def compiles_loops(self, dtype: Any) -> bool:
         return dtype in numba_kernels.DTYPES

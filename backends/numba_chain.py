@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rnnx.backends import numba_kernels, numba_tiles
+from rnnx.backends import numba_copies, numba_kernels, numba_tiles
 from rnnx.backends.host_pool import LINE
 from rnnx.backends.numba_step import (
     columns_of,
@@ -34,10 +34,18 @@ steps are kept. `pre` and `saved` have memory for `rows` steps, the states for `
 first again.
 """
 
-FUNCTIONS = "multiply", "multiply_one", "pack", "project", "turn", "turn_back", "copy_columns"
-"""What all loops of a dtype call, compiled once."""
+FUNCTIONS = {
+    "multiply": numba_tiles,
+    "multiply_one": numba_tiles,
+    "project": numba_tiles,
+    "pack": numba_copies,
+    "turn": numba_copies,
+    "turn_back": numba_copies,
+    "copy_columns": numba_copies,
+}
+"""What all loops of a dtype call, compiled once, and where it is."""
 
-OWN = ("rank", "counter", "idle", *FUNCTIONS)
+OWN = "rank", "counter", "idle", *FUNCTIONS
 """What each thread gets besides: among others, addresses of functions."""
 
 SEQUENCES = "x", "y", "dy"
@@ -49,9 +57,9 @@ SOURCE = """
 from numba import cfunc, njit
 from numba.types import {dtype} as TYPE, Array, int32, int64, intp, void
 from numpy import empty
+from rnnx.backends.numba_microkernels import ROWS
 from rnnx.backends.numba_rows import address, call, put, vector
 from rnnx.backends.numba_team import meet, run_together
-from rnnx.backends.numba_tiles import ROWS
 
 SIZE, LINE = {size}, {line}
 {kernels}
@@ -114,7 +122,7 @@ def outputs({arguments}):
 TILES = """
 from numba import cfunc
 from numba.types import int64, void
-from rnnx.backends import numba_tiles as tiles
+from rnnx.backends import numba_copies, numba_tiles
 
 """
 
@@ -122,7 +130,7 @@ FUNCTION = """
 
 @cfunc(void({kinds}), cache=True, error_model="numpy")
 def {name}({arguments}):
-    tiles.{name}(ZERO, {arguments})
+    {module}.{name}(ZERO, {arguments})
 """
 
 
@@ -147,12 +155,12 @@ def time_loop(script: Script, states: int, dtype: np.dtype) -> Compiled:
 def functions(dtype: np.dtype) -> tuple[int, ...]:
     """Addresses of the functions that all loops call."""
     text = numba_kernels.header(dtype) + TILES
-    for name in FUNCTIONS:
-        _, *arguments = signature(getattr(numba_tiles, name).py_func).parameters
-        kinds = ", ".join(["int64"] * len(arguments))
-        text += FUNCTION.format(name=name, kinds=kinds, arguments=", ".join(arguments))
-    module = numba_kernels.module(f"tiles_{dtype.name}", text)
-    return tuple(getattr(module, name).address for name in FUNCTIONS)
+    for name, module in FUNCTIONS.items():
+        _, *arguments = signature(getattr(module, name).py_func).parameters
+        kinds, own = ", ".join(["int64"] * len(arguments)), module.__name__.rpartition(".")[2]
+        text += FUNCTION.format(name=name, module=own, kinds=kinds, arguments=", ".join(arguments))
+    found = numba_kernels.module(f"tiles_{dtype.name}", text)
+    return tuple(getattr(found, name).address for name in FUNCTIONS)
 
 
 def arrays(script: Script, states: int) -> dict[str, str]:

@@ -185,7 +185,7 @@ def folder() -> Path:
 @cache
 def helpers() -> str:
     """Source of what generated code calls: Numba's cache does not see it change."""
-    names = "math", "rows", "vectors", "microkernels", "tiles", "team"
+    names = "math", "rows", "vectors", "microkernels", "copies", "tiles", "products", "team"
     here = Path(__file__).parent
     return "".join((here / f"numba_{name}.py").read_text("utf-8") for name in names)
 

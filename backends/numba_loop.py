@@ -17,9 +17,6 @@ from rnnx.typing import Array, Script, State
 ALONE = 100_000
 """Operations that a core does in about the time by which each more thread makes a meeting longer."""
 
-START = 250_000
-"""Operations that a core does in about the time that it takes to start another thread."""
-
 
 class Plan(NamedTuple):
     """What loops of a script are given, by number: matrices, with rows and columns in H, and columns."""
@@ -131,10 +128,10 @@ class BoundLoop:
         has too little to do between two meetings.
         """
         work = 2 * self._hidden * self._products * columns
-        known = host_threads.threads() if columns > 1 and steps * work >= 2 * START else None
+        known = host_threads.threads() if columns > 1 and steps * work >= 2 * host_threads.START else None
         if known is None:
             return 0, 0, 1, False
-        most = max(min(known.number(), steps * work // START), 1)
+        most = max(min(known.number(), steps * work // host_threads.START), 1)
         lines = row // LINE if row % LINE == 0 else 1
         apart = next(n for n in range(most, 0, -1) if lines % n == 0)
         # Work / n and meetings of n threads take least together for n = sqrt(work / meeting).

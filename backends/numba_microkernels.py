@@ -166,6 +166,25 @@ def copy_row(typing_context: Any, zero: Any, source: Any, target: Any) -> Any:
 
 
 @intrinsic
+def turn_square(typing_context: Any, zero: Any, source: Any, row: Any, target: Any, pitch: Any) -> Any:
+    """Write ROWS rows of as many numbers, `row` bytes apart, as columns `pitch` numbers apart."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        _, source, row, target, pitch = arguments
+        make = Vectors(builder, zero, ROWS)
+        number = [ir.Constant(INDEX, k) for k in range(ROWS)]
+        rows = [make.load(builder.add(source, builder.mul(row, number[r]))) for r in range(ROWS)]
+        half = ROWS // 2
+        for _ in range(ROWS.bit_length() - 1):  # a perfect shuffle each, of all numbers
+            rows = [vector for k in range(half) for vector in make.shuffled(rows[k], rows[k + half])]
+        for k in range(ROWS):
+            make.store(rows[k], make.address(target, number[k], pitch))
+        return context.get_dummy_value()
+
+    return types.void(zero, *[types.int64] * 4), generate
+
+
+@intrinsic
 def size_of(typing_context: Any, zero: Any) -> Any:
     """Bytes of a number."""
 

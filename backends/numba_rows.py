@@ -7,11 +7,15 @@ Of others it makes no vector instructions.
 
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np import arrayobj
+
+WORD = np.int64(0)
+"""Tells `get` that the number is an integer."""
 
 
 @intrinsic
@@ -52,6 +56,19 @@ def get(typing_context: Any, place: Any, number: Any, zero: Any) -> Any:
         return builder.load(builder.gep(builder.inttoptr(arguments[0], kind), [arguments[1]]))
 
     return zero(types.intp, types.intp, zero), generate
+
+
+@intrinsic(prefer_literal=True)
+def get_words(typing_context: Any, place: Any, count: Any) -> Any:
+    """So many integers at an address."""
+    kind = types.UniTuple(types.int64, count.literal_value)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        base = builder.inttoptr(arguments[0], cgutils.intp_t.as_pointer())
+        numbers = [builder.load(cgutils.gep_inbounds(builder, base, k)) for k in range(kind.count)]
+        return context.make_tuple(builder, kind, numbers)
+
+    return kind(types.int64, count), generate
 
 
 @intrinsic

@@ -1,4 +1,4 @@
-"""What compiled time loops call: products, and the transpositions between users' arrays and theirs.
+"""Products of a step, which compiled time loops call.
 
 BLAS packs a matrix anew at every call; here the weights are packed once for all time steps. Every number of a
 result is summed in an order that depends on the shapes alone, not on which rows are computed together.
@@ -13,7 +13,6 @@ import numba
 from rnnx.backends.numba_microkernels import (
     DOTS,
     ROWS,
-    copy_row,
     dots,
     half_tile,
     row_tile,
@@ -23,12 +22,6 @@ from rnnx.backends.numba_microkernels import (
 )
 from rnnx.backends.numba_rows import get, put
 from rnnx.backends.numba_vectors import MASKS, VECTOR, WIDE
-
-TOGETHER = 4
-"""Panels that are packed at a time, so that what is fetched with one number of a row serves the others."""
-
-STRIP = 32
-"""Numbers of a row that are turned at a time, for the same reason."""
 
 PAGE = 2**12
 """Bytes of a page of memory. A core's first cache holds FEW lines that lie a multiple of it apart."""
@@ -157,110 +150,3 @@ def project(
         else:
             tile(zero, panel, ROWS, inner, source, row_W, place, width, steps, rest, 0, 1)
             j += lanes
-
-
-@numba.njit(error_model="numpy")
-def pack(
-    zero: Any,
-    a: Any,
-    row: Any,
-    column: Any,
-    packed: Any,
-    blocks: Any,
-    height: Any,
-    first: Any,
-    last: Any,
-    inner: Any,
-    start: Any,
-    stop: Any,
-) -> None:
-    """Write columns ``start .. stop - 1`` of panels first .. last - 1 of each block for `multiply`.
-
-    Neighbours in a column of a are `row` bytes apart, those in a row `column`.
-    """
-    panels = (height + ROWS - 1) // ROWS
-    size = size_of(zero)
-    whole = min(last, height // ROWS) if row == size else first  # the panels that are copied row by row
-    for block in range(blocks):
-        for left in range(first, whole, TOGETHER):
-            for k in range(stop - start):
-                for p in range(left, min(left + TOGETHER, whole)):
-                    source = a + (block * height + p * ROWS) * row + k * column
-                    copy_row(zero, source, packed + ((block * panels + p) * inner + start + k) * ROWS * size)
-        for p in range(whole, last):
-            rows = min(ROWS, height - p * ROWS)
-            target = packed + ((block * panels + p) * inner + start) * ROWS * size
-            source = a + (block * height + p * ROWS) * row
-            if rows == ROWS and column == size:
-                for k in range(stop - start):
-                    for r in range(ROWS):
-                        put(target, k * ROWS + r, get(source + r * row, k, zero))
-            else:
-                for k in range(stop - start):
-                    for r in range(ROWS):
-                        value = get(source + r * row + k * column, 0, zero) if r < rows else zero
-                        put(target, k * ROWS + r, value)
-
-
-@numba.njit(error_model="numpy")
-def turn(
-    zero: Any,
-    x: Any,
-    sequence: Any,
-    feature: Any,
-    out: Any,
-    first: Any,
-    last: Any,
-    columns: Any,
-    width: Any,
-    add: Any,
-) -> None:
-    """Features first .. last - 1 of x (columns, D), in strides of bytes, as rows of out (D, width)."""
-    for left in range(first, last, STRIP):
-        right = min(left + STRIP, last)
-        for n in range(columns):
-            for d in range(left, right):
-                value = get(x + n * sequence + d * feature, 0, zero)
-                if add:
-                    value += get(out, d * width + n, zero)
-                put(out, d * width + n, value)
-
-
-@numba.njit(error_model="numpy")
-def turn_back(
-    zero: Any, h: Any, y: Any, sequence: Any, feature: Any, first: Any, last: Any, columns: Any
-) -> None:
-    """The other way round, from rows first .. last - 1 of h (H, columns) to those features of y."""
-    for left in range(first, last, STRIP):
-        right = min(left + STRIP, last)
-        for n in range(columns):
-            if feature == size_of(zero):
-                for u in range(left, right):
-                    put(y + n * sequence, u, get(h, u * columns + n, zero))
-            else:
-                for u in range(left, right):
-                    put(y + n * sequence + u * feature, 0, get(h, u * columns + n, zero))
-
-
-@numba.njit(error_model="numpy")
-def copy_columns(
-    zero: Any,
-    source: Any,
-    width: Any,
-    target: Any,
-    target_width: Any,
-    blocks: Any,
-    height: Any,
-    first: Any,
-    last: Any,
-    columns: Any,
-) -> None:
-    """Copy so many columns, a multiple of ROWS, between matrices whose rows are `width` numbers apart.
-
-    Copied are rows first .. last - 1 of each block of `height` rows.
-    """
-    size = size_of(zero)
-    for block in range(blocks):
-        for r in range(block * height + first, block * height + last):
-            for n in range(0, columns, ROWS):
-                copy_row(zero, source + (r * width + n) * size, target + (r * target_width + n) * size)

@@ -97,6 +97,13 @@ class Vectors:
         function = self._function(f"llvm.fmuladd.{self._suffix}", self.kind, [self.kind] * 3)
         self.builder.store(self.builder.call(function, [a, b, self.builder.load(sums)]), sums)
 
+    def shuffled(self, a: Any, b: Any) -> list[Any]:
+        """``a[0], b[0], a[1], b[1], ...``, as two vectors."""
+        pairs = [lane + self.lanes * later for lane in range(self.lanes) for later in (0, 1)]
+        kind = ir.VectorType(ir.IntType(32), self.lanes)
+        halves = pairs[: self.lanes], pairs[self.lanes :]
+        return [self.builder.shuffle_vector(a, b, ir.Constant(kind, half)) for half in halves]
+
     def total(self, vector: Any) -> Any:
         """Sum of the lanes."""
         lanes = self.lanes

@@ -9,7 +9,8 @@ import array_api_compat.numpy as xp
 import numpy as np
 
 from rnnx.backends import host_pool, memory, merging, printing, small_products
-from rnnx.backends.base import Backend, Product
+from rnnx.backends.base import Backend
+from rnnx.backends.products import Product
 from rnnx.backends.slabs import Slabs
 from rnnx.errors import BackendError
 from rnnx.typing import Array, Kernel, Program

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from rnnx.backends import memory
-from rnnx.backends.base import Backend, Product
+from rnnx.backends.base import Backend
+from rnnx.backends.products import Product
 from rnnx.errors import BackendError
 from rnnx.typing import Array
 

@@ -10,7 +10,7 @@ from rnnx import checks, scan
 from rnnx.backends import Backend
 from rnnx.basecell import BaseCell, Tape
 from rnnx.gates import Gated
-from rnnx.ops import Functional, Ops, Pointwise, Workspace, input_gradients, weight_gradient
+from rnnx.ops import Functional, Ops, Pointwise, Workspace, input_gradient, weight_gradients
 from rnnx.steps import Record, Steps
 from rnnx.typing import Array, Namespace, Params, State
 
@@ -140,8 +140,8 @@ class StepCell(Gated, BaseCell):
 
     def finish(self, xp: Namespace, params: Params, steps: Steps) -> tuple[Array, dict[str, Array]]:
         """Gradients of x, as rows (K, D), and of the parameters, as sums over K columns of steps."""
-        dx, dWx, db = input_gradients(xp, params, steps.x, steps.d)
-        return dx, {"Wx": dWx, "Wh": weight_gradient(steps.before("h"), steps.d), "b": db}
+        db, dWx, dWh = weight_gradients(steps.d, steps.x, steps.before("h"), bias=True)
+        return input_gradient(params["Wx"], steps.d), {"Wx": dWx, "Wh": dWh, "b": db}
 
     def run(
         self,

@@ -8,6 +8,7 @@ from typing import Any
 
 from rnnx import ragged
 from rnnx.backends import Backend
+from rnnx.columns import Columns
 from rnnx.ragged import Segment
 from rnnx.typing import Array, Params, State
 
@@ -100,58 +101,43 @@ class Record:
 
 
 class Steps:
-    """Some steps of all their sequences side by side, as matrices that are made when asked for.
+    """Some steps of all their sequences side by side, as matrices.
 
     Attributes
     ----------
-    x : (K, D) array
-        Inputs, as rows.
-    d : (G*H, K) array
+    x : (D, K) Columns
+        Inputs.
+    d : (G*H, K) Columns
         Gradients of the pre-activations.
-    saved : (S*H, K) array
+    saved : (S*H, K) Columns
         What the steps saved, or what the backward step left there.
     """
 
     def __init__(
         self, cell: Any, backend: Backend, x: Array, group: list[Segment], pieces: list[Piece]
     ) -> None:
-        self.x = x
         self._fields = cell.State._fields
         self._backend = backend
         self._slices = [each for part in group for each in _inside(part, pieces)]
-        self._parts = [Segment(i, j, piece.segment.batch) for piece, i, j in self._slices]
-        self.d = self._columns([piece.pre[i:j, ...] for piece, i, j in self._slices])
+        self.x = Columns.of_rows(backend, x)
+        self.d = Columns(backend, [piece.pre[i:j, ...] for piece, i, j in self._slices])
 
     @cached_property
-    def saved(self) -> Array:
-        return self._columns([piece.saved[i:j, ...] for piece, i, j in self._slices])
+    def saved(self) -> Columns:
+        return Columns(self._backend, [piece.saved[i:j, ...] for piece, i, j in self._slices])
 
-    def before(self, field: str) -> Array:
+    def before(self, field: str) -> Columns:
         """State of that name before every step, (H, K)."""
-        k = self._fields.index(field)
-        return self._columns([piece.states[k][i:j, ...] for piece, i, j in self._slices])
+        return self._states(field, 0)
 
-    def after(self, field: str) -> Array:
+    def after(self, field: str) -> Columns:
         """State of that name after every step, (H, K)."""
+        return self._states(field, 1)
+
+    def _states(self, field: str, later: int) -> Columns:
         k = self._fields.index(field)
-        return self._columns([piece.states[k][i + 1 : j + 1, ...] for piece, i, j in self._slices])
-
-    def _columns(self, slabs: list[Array]) -> Array:
-        """Slabs (T, R, N), one after the other, side by side as (R, K).
-
-        The layout does not depend on how the steps are cut, so that neither do the last bits of a product.
-        """
-        xp, (_, rows, batch) = self._backend.xp, slabs[0].shape
-        if batch == 1:  # a single sequence is a matrix already
-            whole = slabs[0] if len(slabs) == 1 else xp.concat(slabs, axis=0)
-            return whole[:, :, 0].T
-        joined = self._backend.empty((rows, self.x.shape[0]), slabs[0].dtype)
-        if len(slabs) == 1:  # what `ragged.slabs` yields then, a microsecond sooner
-            xp.reshape(joined, (rows, slabs[0].shape[0], batch))[...] = xp.permute_dims(slabs[0], (1, 0, 2))
-            return joined
-        for part, slab in zip(ragged.slabs(xp, joined, self._parts), slabs, strict=True):
-            part[...] = slab
-        return joined
+        slices = self._slices
+        return Columns(self._backend, [piece.states[k][i + later : j + later, ...] for piece, i, j in slices])
 
 
 class Sums:

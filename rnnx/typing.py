@@ -82,6 +82,20 @@ class Script(NamedTuple):
         return hash(self.name)
 
 
+class Columns(Protocol):
+    """A matrix (R, K) in slabs; see `rnnx.columns.Columns`."""
+
+    slabs: list[Array]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """R and K."""
+
+    @property
+    def whole(self) -> Array:
+        """The matrix as an array."""
+
+
 class TimeLoop(Protocol):
     """The loop of a script over all time steps, bound to the matrices of a batch."""
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
-from rnnx.ops import Ops, Pointwise, Workspace, input_gradients, pointwise, sigmoid, tanh, weight_gradient
+from rnnx.ops import Ops, Pointwise, Workspace, input_gradient, pointwise, sigmoid, tanh, weight_gradients
 from rnnx.stepcell import StepCell
 from rnnx.steps import Steps
 from rnnx.typing import Array, Namespace, Params
@@ -195,15 +195,16 @@ class GRU(StepCell):
 
     def finish(self, xp: Namespace, params: Params, steps: Steps) -> tuple[Array, dict[str, Array]]:
         d, h, saved = steps.d, steps.before("h"), steps.saved
-        dx, dWx, db = input_gradients(xp, params, steps.x, d)
+        dx = input_gradient(params["Wx"], d)
+        db, dWx = weight_gradients(d, steps.x, bias=True)
         grads, n = {"Wx": dWx, "b": db}, self.rows[2]
         if self.reset_after:
-            d[n, :] = saved  # from here on the gradients of u, which are those of pre but for n
-            grads["Wh"] = weight_gradient(h, d)
-            grads["bn"] = xp.sum(saved, axis=1)
+            d.overwrite(n, saved)  # from here on the gradients of u, which are those of pre but for n
+            du, grads["Wh"] = weight_gradients(d, h, bias=True)
+            grads["bn"] = du[n]
         else:
             left = {"r": h, "z": h, "n": saved}
             rows = dict(zip(self.gates, self.rows, strict=True))
-            columns = [weight_gradient(left[gate], d[rows[gate], :]) for gate in self.order]
-            grads["Wh"] = xp.concat(columns, axis=1)
+            columns = [weight_gradients(d.rows(rows[gate]), left[gate]) for gate in self.order]
+            grads["Wh"] = xp.concat([column for (column,) in columns], axis=1)
         return dx, grads

@@ -103,10 +103,10 @@ class PeepholeLSTM(StepCell):
 
     def finish(self, xp: Namespace, params: Params, steps: Steps) -> tuple[Array, dict[str, Array]]:
         dx, grads = super().finish(xp, params, steps)
-        di, df, _, do = self.blocks(steps.d)
+        d, (i, f, _, o) = steps.d, self.rows
         c, c_next = steps.before("c"), steps.after("c")
         grads |= {
-            name: xp.sum(d * seen, axis=1)
-            for name, d, seen in zip(PEEPHOLES, (di, df, do), (c, c, c_next), strict=True)
+            name: xp.sum(d.rows(gate).whole * seen.whole, axis=1)
+            for name, gate, seen in zip(PEEPHOLES, (i, f, o), (c, c, c_next), strict=True)
         }
         return dx, grads

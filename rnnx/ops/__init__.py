@@ -1,6 +1,6 @@
 """Operations that every formula is written in."""
 
-from rnnx.ops.over_time import input_gradients, weight_gradient
+from rnnx.ops.over_time import input_gradient, weight_gradients
 from rnnx.ops.pointwise import Pointwise, pointwise, relu, sigmoid, sign, sqrt, tanh
 from rnnx.ops.workspace import Functional, Operands, Ops, Workspace
 
@@ -10,12 +10,12 @@ __all__ = [
     "Ops",
     "Pointwise",
     "Workspace",
-    "input_gradients",
+    "input_gradient",
     "pointwise",
     "relu",
     "sigmoid",
     "sign",
     "sqrt",
     "tanh",
-    "weight_gradient",
+    "weight_gradients",
 ]

@@ -1,16 +1,28 @@
-"""Sums over all time steps and the whole batch as one matrix product each."""
+"""Sums over all time steps and the whole batch as one matrix product each.
 
-from rnnx.typing import Array, Namespace, Params
+They are gradients of ``W.T @ a + b[:, None]``, in which every column is a step of a sequence, given that of
+the result, d. A backend may have a way of its own to form them.
+"""
+
+from rnnx.columns import Columns
+from rnnx.typing import Array
 
 MANY = 256
+"""Columns from which on BLAS is up to a quarter faster if the result is formed transposed."""
 
 
-def input_gradients(xp: Namespace, params: Params, x: Array, d: Array) -> tuple[Array, Array, Array]:
-    """Gradients of x, Wx and b, given rows x (K, D) and those of the pre-activations, d (G*H, K)."""
-    return d.T @ params["Wx"].T, weight_gradient(x.T, d), xp.sum(d, axis=1)
+def weight_gradients(d: Columns, *seen: Columns, bias: bool = False) -> list[Array]:
+    """Gradient (C, R) of W for every a (C, K), given d (R, K); with `bias` that of b (R,) before them."""
+    xp, found = d.backend.xp, d.backend.weight_gradients(d, seen, bias)
+    if found is None:
+        matrix = d.whole
+        found = [xp.sum(matrix, axis=1)] if bias else []
+        for a in seen:
+            found.append(a.whole @ matrix.T if matrix.shape[1] < MANY else (matrix @ a.whole.T).T)
+    return found
 
 
-def weight_gradient(a: Array, d: Array) -> Array:
-    """Gradient of W in ``W.T @ a``, a (D, K), given that of the product, d (R, K): ``a @ d.T``."""
-    # BLAS is up to a quarter faster with the transpose; of few columns, to turn that round takes longer.
-    return a @ d.T if d.shape[1] < MANY else (d @ a.T).T
+def input_gradient(W: Array, d: Columns) -> Array:
+    """Gradient of a as rows (K, C), given W (C, R) and d (R, K)."""
+    found = d.backend.input_gradient(W, d)
+    return d.whole.T @ W.T if found is None else found

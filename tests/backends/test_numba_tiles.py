@@ -1,15 +1,12 @@
 """Products and transpositions of compiled loops: exact for whole numbers, here and on older machines."""
 
 import ctypes
-import os
-import platform
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 from rnnx.backends import numba_chain
+from support.older_machines import passes_on_a_machine_with
 
 pytestmark = pytest.mark.parametrize("backend", ["numba"], indirect=True)
 
@@ -19,7 +16,7 @@ ROWS = 8
 
 def function(dtype, name):
     """A compiled function of addresses and other integers."""
-    address = numba_chain.functions(np.dtype(dtype))[numba_chain.FUNCTIONS.index(name)]
+    address = numba_chain.functions(np.dtype(dtype))[list(numba_chain.FUNCTIONS).index(name)]
 
     def call(*arguments):
         values = [a.ctypes.data if isinstance(a, np.ndarray) else a for a in arguments]
@@ -181,23 +178,4 @@ def test_copied_columns(backend, rng, dtype):
 
 @pytest.mark.parametrize("features", ["", "+avx,+avx2,+fma"], ids=["oldest", "avx2"])
 def test_products_on_other_machines(backend, tmp_path, features):
-    """In another process, for which Numba compiles as for a machine with fewer instructions."""
-    if platform.machine().lower() not in ("x86_64", "amd64"):  # the names below are of x86-64 machines
-        pytest.skip("an x86-64 machine has older ones to compile for")
-    settings = {"NUMBA_CPU_NAME": "x86-64", "NUMBA_CPU_FEATURES": features, "XDG_CACHE_HOME": str(tmp_path)}
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        __file__,
-        "-k",
-        "not machines",
-    ]
-    done = subprocess.run(
-        command, env=os.environ | settings, capture_output=True, text=True, check=False, timeout=120
-    )
-    assert done.returncode == 0, done.stdout
-    assert "passed" in done.stdout
+    passes_on_a_machine_with(features, __file__, tmp_path)

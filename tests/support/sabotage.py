@@ -53,7 +53,7 @@ class ZeroedGate(SpoiltStep, LSTM):
 class UnshiftedH(LSTM):
     def finish(self, xp, params, steps):
         dx, grads = super().finish(xp, params, steps)
-        return dx, grads | {"Wh": steps.after("h") @ steps.d.T}
+        return dx, grads | {"Wh": steps.after("h").whole @ steps.d.whole.T}
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ class ResetForgotten(GRU):
     """The gradient of the hidden part of n without the reset gate that it passes through."""
 
     def finish(self, xp, params, steps):
-        steps.saved = 1.0 * steps.d[self.rows[2], :]
+        steps.saved = steps.d.rows(self.rows[2])
         return super().finish(xp, params, steps)
 
 

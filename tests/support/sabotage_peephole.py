@@ -18,8 +18,8 @@ class OutputSawTheOldCell(PeepholeLSTM):
 
     def finish(self, xp, params, steps):
         dx, grads = super().finish(xp, params, steps)
-        do = self.blocks(steps.d)[3]
-        return dx, grads | {"po": xp.sum(do * steps.before("c"), axis=1)}
+        do = self.blocks(steps.d.whole)[3]
+        return dx, grads | {"po": xp.sum(do * steps.before("c").whole, axis=1)}
 
 
 class Blind:
