@@ -16,7 +16,7 @@ from rnnx.bench.sizes import Sizes
 ALLOWED = 1e-4
 """Largest difference of y, or of a gradient, from rnnx's, over the largest value."""
 
-ROUNDS, SECONDS, REST = 5, 0.3, 0.05
+ROUNDS, SECONDS, REST = 9, 0.15, 0.05
 """Rounds, how long a turn is, and the pause before it, in which the threads of the turn before fall asleep:
 those of OpenBLAS and ONNX Runtime spin for 20 to 30 ms when there is no work."""
 
