@@ -1,4 +1,4 @@
-"""The threads of the OpenBLAS inside NumPy, for loops that are compiled here.
+"""The threads of the OpenBLAS inside NumPy, for loops and sums that are compiled here.
 
 A second pool of threads beside that of BLAS is no way: after a product its threads look for the next one for
 a tenth of a second, and whoever shares their cores then gets half of them. So loops run on these very
@@ -24,7 +24,6 @@ import numpy as np
 
 KNOWN = (0, 3, 27), (0, 3, 31)
 """First and last release of OpenBLAS whose queue is known."""
-
 
 START = 250_000
 """Operations that a core does in about the time that it takes to start another thread."""
@@ -62,10 +61,15 @@ def threads() -> Threads | None:
     return None
 
 
-def team(work: int, most: int) -> tuple[int, int]:
-    """Address that starts threads, and how many so many operations are worth; 0 and 1 if not several."""
+def team(work: int, most: int) -> tuple[int, int, int]:
+    """Addresses of both functions, and how many threads so many operations are worth.
+
+    That is one, without addresses, where the threads are not known.
+    """
     known = threads() if work >= 2 * START else None
-    return (0, 1) if known is None else (known.execute, max(min(known.number(), work // START, most), 1))
+    if known is None:
+        return 0, 0, 1
+    return known.execute, known.idle, max(min(known.number(), work // START, most), 1)
 
 
 def _is_known(library: ctypes.CDLL) -> bool:

@@ -128,17 +128,14 @@ class BoundLoop:
         has too little to do between two meetings.
         """
         work = 2 * self._hidden * self._products * columns
-        known = host_threads.threads() if columns > 1 and steps * work >= 2 * host_threads.START else None
-        if known is None:
-            return 0, 0, 1, False
-        most = max(min(known.number(), steps * work // host_threads.START), 1)
+        execute, idle, most = host_threads.team(steps * work if columns > 1 else 0, columns)
         lines = row // LINE if row % LINE == 0 else 1
         apart = next(n for n in range(most, 0, -1) if lines % n == 0)
         # Work / n and meetings of n threads take least together for n = sqrt(work / meeting).
         meeting = max(min(most, isqrt(work // ALONE), panels), 1)
         if work // apart <= work // meeting + ALONE * meeting:
-            return known.execute, known.idle, apart, apart > 1
-        return known.execute, known.idle, meeting, False
+            return execute, idle, apart, apart > 1
+        return execute, idle, meeting, False
 
 
 def _dense(a: Any) -> Array:

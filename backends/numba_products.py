@@ -1,10 +1,13 @@
 """Products over the columns of matrices in slabs, which are brought into order while they are multiplied.
 
-A matrix in slabs is told by a table, with WORDS numbers of 64 bits for each slab: the address, the number of
+A matrix in slabs is told by a table, with SLAB numbers of 64 bits for each slab: the address, the number of
 steps, of columns in each of them, how many bytes apart steps, rows and columns are, the number of rows, and
-how many slabs the matrix has. The blocks follow K. Goto and R. A. van de Geijn (see
-`rnnx.backends.numba_microkernels`): strips of the right operand stay in a core's own cache, a panel of the
-left one in its first. Each thread orders what it needs by itself, and waits for no other.
+how many slabs the matrix has. What a thread is to do stands in a table of its own, which
+`rnnx.backends.numba_sums` fills.
+
+The blocks follow K. Goto and R. A. van de Geijn (see `rnnx.backends.numba_microkernels`): strips of the right
+operand stay in a core's own cache, a panel of the left one in its first. Each thread orders what it needs by
+itself, and waits for no other.
 """
 
 # mypy: disable-error-code="untyped-decorator"
@@ -13,18 +16,22 @@ from typing import Any
 
 import numba
 
+from rnnx.backends.host_pool import LINE
 from rnnx.backends.numba_microkernels import ROWS, row_tile, size_of, tile, wide_tile
-from rnnx.backends.numba_rows import WORD, call, get, get_words, put
+from rnnx.backends.numba_rows import INTEGER, call, get, get_words
 from rnnx.backends.numba_vectors import VECTOR, WIDE
 
-WORDS = 8
+SLAB = 8
 """Numbers that tell of a slab."""
+
+BYTES = 8 * SLAB
+"""Bytes of these."""
 
 DEPTH = 256
 """Products that are summed up in registers, before they are added to a result."""
 
 BLOCK = 2**13 * VECTOR
-"""Bytes of strips at a time: half of the cache that a core of such a machine has by itself."""
+"""Bytes of strips at a time, for which a core of such a machine has room in a cache of its own."""
 
 STRIP = WIDE * VECTOR
 """Bytes of a row of a strip."""
@@ -36,7 +43,7 @@ def order_slabs(
 ) -> None:
     """`rnnx.backends.numba_copies.order` for some rows of columns from `first` on of a matrix in slabs."""
     while count > 0:
-        place, steps, batch, step, row, column, _, _ = get_words(table, 8)
+        place, steps, batch, step, row, column, _, _ = get_words(table, SLAB)
         while first < steps * batch and count > 0:
             n = first % batch
             run = min(batch - n, count)
@@ -46,7 +53,7 @@ def order_slabs(
             first += run
             count -= run
         first -= steps * batch
-        table += WORDS * 8
+        table += BYTES
 
 
 @numba.njit(error_model="numpy")
@@ -83,9 +90,9 @@ def weight_gradients(zero: Any, table: Any) -> None:
     low, high, memory, order, by_strips, d, out, count, seen, one = get_words(table, 10)
     size = size_of(zero)
     wide = STRIP // size
-    panel = -(-memory // 64) * 64
+    panel = -(-memory // LINE) * LINE
     strips = panel + DEPTH * ROWS * size
-    width, slabs = get(d, 6, WORD), get(d, 7, WORD)
+    width, slabs = get(d, 6, INTEGER), get(d, 7, INTEGER)
     together = BLOCK // (DEPTH * STRIP) * wide
     for left in range(low, high, together):
         right = min(left + together, high)
@@ -94,17 +101,15 @@ def weight_gradients(zero: Any, table: Any) -> None:
             for j in range(left, right, wide):
                 target = strips + (j - left) // wide * inner * STRIP
                 order_slabs(order, d, k, inner, j, min(wide, right - j), target, wide, size)
-            place, a = out, d + slabs * WORDS * 8
+            place, a = out, d + slabs * BYTES
             for _ in range(seen):
-                height = get(a, 6, WORD)
+                height = get(a, 6, INTEGER)
                 for p in range(0, height, ROWS):
                     rows = min(ROWS, height - p)
-                    if rows < ROWS:
-                        clear(zero, panel, inner)
                     order_slabs(order, a, k, inner, p, rows, panel, ROWS, size)
                     call(by_strips, panel, ROWS, inner, strips, left, right, place, width, rows, add)
                     place += rows * width * size
-                a += get(a, 7, WORD) * WORDS * 8
+                a += get(a, 7, INTEGER) * BYTES
             if one:  # a bias is the weight of an input that is one
                 call(by_strips, one, 0, inner, strips, left, right, place, width, 1, add)
 
@@ -115,9 +120,9 @@ def input_gradient(zero: Any, table: Any) -> None:
     first, last, memory, order, by_strips, d, out, width, W, row_W, column_W = get_words(table, 11)
     size = size_of(zero)
     wide = STRIP // size
-    panel = -(-memory // 64) * 64
+    panel = -(-memory // LINE) * LINE
     strips = panel + DEPTH * ROWS * size
-    height = get(d, 6, WORD)
+    height = get(d, 6, INTEGER)
     together = BLOCK // (DEPTH * STRIP) * wide
     for left in range(0, width, together):
         right = min(left + together, width)
@@ -128,23 +133,14 @@ def input_gradient(zero: Any, table: Any) -> None:
                 call(order, source, row_W, column_W, min(wide, right - j), inner, target, wide)
             slab, start, k = d, 0, first
             while k < last:
-                address, steps, batch, step, row, column, _, _ = get_words(slab, 8)
+                address, steps, batch, step, row, column, _, _ = get_words(slab, SLAB)
                 end = start + steps * batch
                 while k < min(end, last):
                     n = (k - start) % batch
                     rows, place = min(min(ROWS, batch - n), last - k), out + k * width * size
                     source = address + (k - start) // batch * step + g * row + n * column
-                    if rows < ROWS:
-                        clear(zero, panel, inner)
                     call(order, source, column, row, rows, inner, panel, ROWS)
                     call(by_strips, panel, ROWS, inner, strips, left, right, place, width, rows, add)
                     k += rows
                 start = end
-                slab += WORDS * 8
-
-
-@numba.njit(error_model="numpy")
-def clear(zero: Any, panel: Any, inner: Any) -> None:
-    """Zeros in a panel that is to have fewer rows: what is left of another one might be no number."""
-    for i in range(inner * ROWS):
-        put(panel, i, zero)
+                slab += BYTES

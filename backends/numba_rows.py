@@ -14,7 +14,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np import arrayobj
 
-WORD = np.int64(0)
+INTEGER = np.int64(0)
 """Tells `get` that the number is an integer."""
 
 

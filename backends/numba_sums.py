@@ -10,7 +10,8 @@ import numpy as np
 from rnnx.backends import host_threads, numba_kernels
 from rnnx.backends.host_pool import LINE
 from rnnx.backends.numba_microkernels import ROWS
-from rnnx.backends.numba_products import BLOCK, DEPTH, STRIP, WORDS
+from rnnx.backends.numba_products import BLOCK, DEPTH, SLAB, STRIP
+from rnnx.errors import ShapeError
 from rnnx.typing import Array, Columns
 
 SOURCE = """
@@ -70,7 +71,7 @@ def weight_gradients(order, by_strips, job, execute, team, memory, table, count,
         tables[rank, 3], tables[rank, 4], tables[rank, 5] = order, by_strips, address(table)
         tables[rank, 6], tables[rank, 7], tables[rank, 8] = address(out), count, seen
         tables[rank, 9] = address(one) if bias else 0
-    return run_together(job, execute, tables) + table.size + out.size + one.size + memory.size
+    return run_together(job, execute, tables) + one.size  # so that it lives until here
 
 
 @njit(
@@ -92,7 +93,7 @@ def input_gradient(order, by_strips, job, execute, team, memory, table, W, out):
         tables[rank, 3], tables[rank, 4], tables[rank, 5] = order, by_strips, address(table)
         tables[rank, 6], tables[rank, 7], tables[rank, 8] = address(out), out.shape[1], address(W)
         tables[rank, 9], tables[rank, 10] = W.strides
-    return run_together(job, execute, tables) + table.size + out.size + memory.size
+    return run_together(job, execute, tables)
 """
 
 Empty = Callable[[tuple[int, ...], Any], Array]
@@ -124,7 +125,8 @@ def compiled(dtype: np.dtype) -> Compiled:
 def suits(d: Columns) -> bool:
     """Whether these functions are made for a matrix.
 
-    Steps of few sequences are better joined; and a BLAS whose threads are not known has them for itself.
+    Steps of few sequences are better joined. Where the threads of BLAS are not known, these functions would
+    run on one, and BLAS's own products on all of them.
     """
     steps, _, batch = d.slabs[0].shape
     return (
@@ -140,8 +142,11 @@ def weight_gradients(empty: Empty, d: Columns, seen: Sequence[Columns], bias: bo
     dtype, (width, count) = d.slabs[0].dtype, d.shape
     ends = [0]
     for a in seen:
+        _check(a.shape, (a.shape[0], count))
         ends.append(ends[-1] + a.shape[0])
-    execute, team = host_threads.team(2 * width * count * (ends[-1] + bias), width * dtype.itemsize // STRIP)
+    execute, _, team = host_threads.team(
+        2 * width * count * (ends[-1] + bias), width * dtype.itemsize // STRIP
+    )
     loops, out = compiled(dtype), empty((ends[-1] + bias, width), dtype)
     given = _memory(empty, team, -(-width // team), dtype), _table(loops, (d, *seen)), count, len(seen), bias
     loops.weight_gradients(*loops.weights, execute, team, *given, out)
@@ -152,11 +157,24 @@ def weight_gradients(empty: Empty, d: Columns, seen: Sequence[Columns], bias: bo
 def input_gradient(empty: Empty, W: Array, d: Columns) -> Array:
     """As `Products.input_gradient`; threads share the rows of the result."""
     dtype, (inner, count), width = W.dtype, d.shape, W.shape[0]
-    execute, team = host_threads.team(2 * count * inner * width, count // ROWS)
+    _check(W.shape, (width, inner))
+    execute, _, team = host_threads.team(2 * count * inner * width, count // ROWS)
     loops, out = compiled(dtype), empty((count, width), dtype)
     memory = _memory(empty, team, width, dtype)
     loops.input_gradient(*loops.inputs, execute, team, memory, _table(loops, (d,)), W, out)
     return out
+
+
+def _check(shape: tuple[int, ...], expected: tuple[int, int]) -> None:
+    """Compiled functions look at no shape: they would read what is behind a matrix.
+
+    Raises
+    ------
+    ShapeError
+    """
+    if shape != expected:
+        found, needed = ("x".join(map(str, each)) for each in (shape, expected))
+        raise ShapeError(f"A sum over time steps is given a matrix of {found}; the steps need {needed}.")
 
 
 def _memory(empty: Empty, team: int, width: int, dtype: np.dtype) -> Array:
@@ -167,7 +185,7 @@ def _memory(empty: Empty, team: int, width: int, dtype: np.dtype) -> Array:
 
 def _table(loops: Compiled, matrices: Sequence[Columns]) -> np.ndarray:
     """What compiled products are told of matrices; see `rnnx.backends.numba_products`."""
-    table = np.empty((sum([len(a.slabs) for a in matrices]), WORDS), np.int64)
+    table = np.empty((sum([len(a.slabs) for a in matrices]), SLAB), np.int64)
     number = 0
     for a in matrices:
         for slab in a.slabs:

@@ -1,4 +1,4 @@
-"""Threads that run a compiled loop together, step for step, and wait for each other.
+"""Threads that run compiled code together, and how those that share a step wait for each other.
 
 A function is started on all of them by the address of a function that does so (`rnnx.backends.host_threads`).
 """

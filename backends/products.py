@@ -46,12 +46,12 @@ class Products:
         return product
 
     def weight_gradients(self, d: Columns, seen: Sequence[Columns], bias: bool) -> list[Array] | None:
-        """``a @ d.T``, a new (C, R), of d (R, K) and every a (C, K), if there is a better way than `matmul`.
+        """``a @ d.T``, a new (C, R), of d (R, K) and every a (C, K); None if `matmul` is as good a way.
 
         With `bias`, the sum (R,) of the columns of d comes first.
         """
         return None
 
     def input_gradient(self, W: Array, d: Columns) -> Array | None:
-        """``d.T @ W.T``, a new (K, C), of W (C, R) and d (R, K), if there is a better way than `matmul`."""
+        """``d.T @ W.T``, a new (K, C), of W (C, R) and d (R, K), or None if `matmul` is as good."""
         return None

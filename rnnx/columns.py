@@ -1,7 +1,5 @@
 """Matrices whose columns are time steps and, in each of them, its sequences."""
 
-from typing import Any
-
 from rnnx import ragged
 from rnnx.backends import Backend
 from rnnx.ragged import Segment
@@ -36,7 +34,7 @@ class Columns:
 
     @property
     def whole(self) -> Array:
-        """The matrix as an array (R, K): a copy, unless there is one step or one sequence."""
+        """The matrix as an array (R, K); a copy, if it is not one already."""
         if self._whole is None:
             self._whole = self._join()
         return self._whole
@@ -62,10 +60,11 @@ class Columns:
         whole = None if self._whole is None else self._whole[rows, :]
         return Columns(self.backend, [slab[:, rows, :] for slab in self.slabs], whole)
 
-    def overwrite(self, rows: slice, other: Any) -> None:
-        """Put other `Columns` in place of some of the rows."""
+    def overwrite(self, rows: slice, other: "Columns") -> None:
+        """Put another matrix, in slabs of the same sizes, in place of some of the rows."""
         if self._whole is not None:
             self._whole[rows, :] = other.whole
+            self.slabs = [self._whole[None, ...]]
         else:
             for slab, values in zip(self.slabs, other.slabs, strict=True):
                 slab[:, rows, :] = values

@@ -6,11 +6,13 @@ import pytest
 from rnnx.backends import host_threads, numba_sums
 from rnnx.backends.numba_products import BLOCK, DEPTH, STRIP
 from rnnx.columns import Columns
+from rnnx.errors import ShapeError
 from support.older_machines import passes_on_a_machine_with
 
 pytestmark = pytest.mark.parametrize("backend", ["numba"], indirect=True)
 
 DTYPES = "float32", "float64"
+GUARD = 2**14
 SHAPES = {  # steps and sequences of each slab
     "one": [(3, 8)],
     "odd": [(7, 13)],
@@ -31,11 +33,20 @@ def matrix(backend, rng, rows, sizes, dtype, draw=integers):
     return Columns(backend, [draw(rng, (T + 2, rows, N), dtype)[1:-1] for T, N in sizes])
 
 
-def garbage(shape, dtype):
-    """Memory whose content spoils every number that it comes into."""
-    memory = np.empty(shape, dtype)
-    memory.view("uint8")[...] = 0xFF
-    return memory
+@pytest.fixture
+def garbage():
+    """Makes memory whose content spoils every number that it comes into, with guards on both sides."""
+    made = []
+
+    def empty(shape, dtype):
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        made.append(np.full(size + 2 * GUARD, 0xFF, "uint8"))
+        return made[-1][GUARD:-GUARD].view(dtype).reshape(shape)
+
+    yield empty
+    for memory in made:
+        assert (memory[:GUARD] == 0xFF).all()
+        assert (memory[-GUARD:] == 0xFF).all()
 
 
 @pytest.fixture(params=[1, 3])
@@ -48,7 +59,7 @@ def team(request, monkeypatch, blas):
 
 @pytest.mark.parametrize("sizes", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_weight_gradients_are_exact(backend, rng, dtype, sizes, team):
+def test_weight_gradients_are_exact(backend, rng, dtype, sizes, team, garbage):
     count = sum(T * N for T, N in sizes)
     for width, heights in ((1, (1,)), (5, (9, 8)), (70, (3, 33, 1)), (BLOCK // (DEPTH * 4) + 50, (20,))):
         d = matrix(backend, rng, width, sizes, dtype)
@@ -66,7 +77,7 @@ def test_weight_gradients_are_exact(backend, rng, dtype, sizes, team):
 
 @pytest.mark.parametrize("sizes", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_input_gradients_are_exact(backend, rng, dtype, sizes, team):
+def test_input_gradients_are_exact(backend, rng, dtype, sizes, team, garbage):
     for inner, width in ((1, 1), (9, 5), (DEPTH + 30, 40), (20, BLOCK // (DEPTH * 4) + 50)):
         d = matrix(backend, rng, inner, sizes, dtype)
         W = integers(rng, (width, inner), dtype)
@@ -101,6 +112,14 @@ def test_steps_of_few_sequences_and_other_dtypes_are_left_to_matmul(backend, rng
         d, h = (matrix(backend, rng, rows, sizes, dtype) for rows in (6, 5))
         assert backend.weight_gradients(d, [h], False) is None
         assert backend.input_gradient(integers(rng, (4, 6), dtype), d) is None
+
+
+def test_a_matrix_that_does_not_fit_is_refused(backend, rng):
+    d, h = (matrix(backend, rng, rows, [(3, 16)], "float32") for rows in (6, 5))
+    with pytest.raises(ShapeError, match="given a matrix of 5x48; the steps need 5x32"):
+        backend.weight_gradients(matrix(backend, rng, 6, [(2, 16)], "float32"), [h], False)
+    with pytest.raises(ShapeError, match="given a matrix of 6x4; the steps need 6x6"):
+        backend.input_gradient(integers(rng, (6, 4), "float32"), d)
 
 
 def test_a_blas_whose_threads_are_not_known_keeps_its_sums(backend, rng, monkeypatch):
