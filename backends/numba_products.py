@@ -38,6 +38,17 @@ STRIP = WIDE * VECTOR
 
 
 @numba.njit(error_model="numpy")
+def share(tables: Any, size: Any, unit: Any, memory: Any, own: Any) -> None:
+    """Begin the table of each thread: with its numbers below a size, in whole units, and its memory."""
+    team = tables.shape[0]
+    units = -(-size // unit)
+    for rank in range(team):
+        tables[rank, 0] = min(units * rank // team * unit, size)
+        tables[rank, 1] = min(units * (rank + 1) // team * unit, size)
+        tables[rank, 2] = memory + rank * own
+
+
+@numba.njit(error_model="numpy")
 def order_slabs(
     order: Any, table: Any, first: Any, count: Any, low: Any, rows: Any, target: Any, pitch: Any, size: Any
 ) -> None:

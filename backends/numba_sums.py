@@ -63,11 +63,8 @@ def tell(table, number, slabs, slab):
 def weight_gradients(order, by_strips, job, execute, team, memory, table, count, seen, bias, out):
     tables, one = empty((team, 16), int64), empty(1, TYPE)
     one[0] = ONE
-    units = -(-out.shape[1] // {wide})
+    numba_products.share(tables, out.shape[1], {wide}, address(memory), memory.size // team)
     for rank in range(team):
-        tables[rank, 0] = min(units * rank // team * {wide}, out.shape[1])
-        tables[rank, 1] = min(units * (rank + 1) // team * {wide}, out.shape[1])
-        tables[rank, 2] = address(memory) + rank * (memory.size // team)
         tables[rank, 3], tables[rank, 4], tables[rank, 5] = order, by_strips, address(table)
         tables[rank, 6], tables[rank, 7], tables[rank, 8] = address(out), count, seen
         tables[rank, 9] = address(one) if bias else 0
@@ -85,11 +82,8 @@ def weight_gradients(order, by_strips, job, execute, team, memory, table, count,
 )
 def input_gradient(order, by_strips, job, execute, team, memory, table, W, out):
     tables = empty((team, 16), int64)
-    units = -(-out.shape[0] // {rows})
+    numba_products.share(tables, out.shape[0], {rows}, address(memory), memory.size // team)
     for rank in range(team):
-        tables[rank, 0] = min(units * rank // team * {rows}, out.shape[0])
-        tables[rank, 1] = min(units * (rank + 1) // team * {rows}, out.shape[0])
-        tables[rank, 2] = address(memory) + rank * (memory.size // team)
         tables[rank, 3], tables[rank, 4], tables[rank, 5] = order, by_strips, address(table)
         tables[rank, 6], tables[rank, 7], tables[rank, 8] = address(out), out.shape[1], address(W)
         tables[rank, 9], tables[rank, 10] = W.strides

@@ -15,7 +15,7 @@ from rnnx.backends import host_threads, numba_loop
 from rnnx.cells import REGISTRY
 from rnnx.errors import ShapeError
 from rnnx.ops import capture, input_gradient, pointwise, tanh, weight_gradients
-from support.cells import make_case
+from support.cells import CHAINS, make_case
 
 pytestmark = pytest.mark.parametrize("backend", ["numba"], indirect=True)
 
@@ -28,9 +28,6 @@ def everything(cell, case, **options):
     dx, dstate, grads = cell.backward(tape, case.dy, case.dstate)
     again = cell.forward(case.params, case.x, case.state, training=False)
     return [y, *final, dx, *dstate, *grads.values(), again[0], *again[1]]
-
-
-CHAINS = [name for name in REGISTRY if hasattr(REGISTRY[name](1, 1), "bind_forward")]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

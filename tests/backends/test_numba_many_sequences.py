@@ -7,11 +7,9 @@ import rnnx
 from rnnx.cells import REGISTRY
 from rnnx.gradient_check.check import failing
 from rnnx.gradient_check.problem import cell_problem
-from support.cells import make_case
+from support.cells import CHAINS, make_case
 
 pytestmark = pytest.mark.parametrize("backend", ["numba"], indirect=True)
-
-CHAINS = [name for name in REGISTRY if hasattr(REGISTRY[name](1, 1), "bind_forward")]
 
 
 @pytest.mark.parametrize("lengths", [None, (2, 1, 2, 2, 1, 2, 1, 2, 2)], ids=["even", "ragged"])

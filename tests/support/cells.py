@@ -5,7 +5,11 @@ from typing import NamedTuple
 import numpy as np
 
 from rnnx import states
+from rnnx.cells import REGISTRY
 from rnnx.gradient_check.problem import draw
+
+CHAINS = [name for name in REGISTRY if hasattr(REGISTRY[name](1, 1), "bind_forward")]
+"""Cells whose steps are a chain, by name."""
 
 
 class Case(NamedTuple):
