@@ -1,13 +1,17 @@
 """A stub of CuPy in place of CuPy, a machine in any state, also a broken one; and the threads of BLAS."""
 
 import sys
-from importlib import metadata
+from importlib import metadata, util
 from types import SimpleNamespace
 
 import pytest
 
 from rnnx.backends import host_threads, registry
 from support.cupy_stub import stubs_of
+
+# These import what is compiled by Numba. Without it they are not there, as the summary's line for numba says;
+# where RNNX_REQUIRE_BACKENDS names it, `test_numba.py` fails.
+collect_ignore_glob = [] if util.find_spec("numba") else ["test_numba_*.py"]
 
 OWN = ("rnnx.backends.cupy_backend", "rnnx.backends.cupy_diagnosis")
 LIBRARY = ("cupy", "array_api_compat.cupy", "cuda", "cuda.pathfinder")
