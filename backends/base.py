@@ -50,6 +50,8 @@ class Backend(Products):
     autograd : bool
         Whether the library differentiates by itself (see `differentiate`), as an oracle for the gradient
         check.
+    loops : bool
+        Whether `bind_loop` is asked for time loops; without, each step is called, and can be watched.
     kernels : str
         How pointwise bodies run, in a few words.
     """
@@ -63,6 +65,7 @@ class Backend(Products):
     complex: bool = True
     double: bool = True
     autograd: bool = False
+    loops: bool = False
 
     def __str__(self) -> str:
         return self.name
@@ -203,14 +206,15 @@ class Backend(Products):
 
         return slab_kernel
 
-    def compiles_loops(self, dtype: Any) -> bool:
-        """Whether `bind_loop` exists for arrays of that dtype."""
-        return False
-
     def bind_loop(
-        self, script: Script, hidden: int, operands: list[Array], projection: tuple[Array, Array] | None
-    ) -> TimeLoop:
-        """Bind the whole time loop of a captured step, backwards if it is that of a backward pass.
+        self,
+        script: Script,
+        hidden: int,
+        operands: list[Array],
+        projection: tuple[Array, Array] | None,
+        x: Array,
+    ) -> TimeLoop | None:
+        """Bind the whole time loop of a captured step; None if it is to be called step by step.
 
         Parameters
         ----------
@@ -220,9 +224,12 @@ class Backend(Products):
         operands : list of array
             The step's matrices and columns.
         projection : tuple of array or None
-            Wx (D, G*H) and b (G*H,): of ``x[t] @ Wx + b``, with which a step of a forward pass begins.
+            Wx (D, G*H) and b (G*H,): of ``x[t] @ Wx + b``, with which a step of a forward pass begins, unless
+            it is a function of the cell's own.
+        x : (T, N, D) array
+            Inputs of the whole batch.
         """
-        raise NotImplementedError(f"{self.name} compiles no loops")
+        return None
 
     def linear_recurrence(self, a: Array, c: Array, reverse: bool = False) -> None:
         """``c[t+1] += a[t] * c[t]`` in place for t = 0 .. T-1, where a step is a block of N rows.

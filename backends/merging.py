@@ -1,90 +1,66 @@
-"""Printer of a pointwise body over blocks of a slab, for NumPy: what is done to neighbours alike is one call.
+"""Printer of a pointwise body over blocks of slabs, for NumPy: what is done to neighbours alike is one call.
 
 The blocks of a slab lie one below the other, so what is done alike to neighbours is done to both at once: one
 tanh of all gates instead of one for each. Of small arrays a call costs more than its arithmetic.
 """
 
 from collections.abc import Callable, Sequence
-from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from rnnx.backends import printing
-from rnnx.typing import Array, Instruction, Kernel, Namespace, Program
+from rnnx.typing import Instruction, Program
+
+SCRATCH = "s"
+"""Array that values are kept in which are no outputs."""
 
 
 class Place(NamedTuple):
-    """A block of a slab or of the scratch memory, or all of an array."""
+    """A block of H rows of an array, by its number, or all of an array."""
 
     array: str
     row: int | None
 
 
-@cache
-def maker(
-    program: Program, slabs: tuple[tuple[int, ...], ...], xp: Namespace, dtype: Any
-) -> tuple[Callable[[Array, int], Kernel], int]:
-    """The program in a namespace with NumPy's ``out`` arguments, without an allocation.
+class Printer:
+    """Puts instructions in an order and values in places, so that neighbours are computed together.
 
     Parameters
     ----------
-    slabs : tuple of tuple of int
-        For each slab the places of its blocks. The blocks are the first inputs, slab after slab; those of the
-        first slab are the first outputs too, and are replaced by these.
+    program : Program
+    inputs, outputs : sequence of Place
+        An output may be any input's place.
+    constant : callable
+        Word for a number.
 
-    Returns
-    -------
-    make : callable
-        ``make(scratch, H)`` returns ``kernel(*slabs, *inputs, out=(slab, *outputs))``, which works in these
-        scratch blocks, (rows*H, N) of that dtype; for one thread.
+    Attributes
+    ----------
     rows : int
-        Number of scratch blocks.
+        Number of blocks of scratch memory, once the source is made.
+    spans : dict of (str, int, int) to str
+        Names of views that the source has, each of some blocks of an array, the first and behind the last.
     """
-    constants: dict[float, str] = {}
-    printer = Printer(program, slabs, lambda value: constants.setdefault(value, f"c{len(constants)}"))
-    body = printer.source()
-    lines = ["def make(scratch, H):"]
-    lines += [f"    k{a}_{b} = slice({a} * H, {b} * H)" for a, b in sorted(printer.spans)]
-    lines += [f"    {line}" for line in [*printer.fixed, *body]]
-    lines += [f"    return {printing.function_name(program)}"]
-    scope = printing.in_place_scope(xp, dtype, constants)
-    return printing.compile_source("\n".join(lines), "make", scope), printer.rows
-
-
-class Printer:
-    """Puts instructions in an order and values in places, so that neighbours are computed together."""
 
     def __init__(
-        self, program: Program, slabs: tuple[tuple[int, ...], ...], constant: Callable[[float], str]
+        self,
+        program: Program,
+        inputs: Sequence[Place],
+        outputs: Sequence[Place],
+        constant: Callable[[float], str],
     ) -> None:
         self.rows = 0
-        self.spans: set[tuple[int, int]] = set()
-        self.fixed: list[str] = []
-        self._program = program
+        self.spans: dict[tuple[str, int, int], str] = {}
         self._constant = constant
         self._waiting = list(program.instructions)
-        self._place: dict[str, Place] = {}
-        names = iter(program.inputs)
-        for number, slab in enumerate(slabs):
-            self._place |= {next(names): Place(f"p{number}", row) for row in slab}
-        self._arguments = [f"p{number}" for number in range(len(slabs))]
-        rest = list(names)
-        self._arguments += rest
-        self._place |= {name: Place(name, None) for name in rest}
-        outputs = [Place("p0", row) for row in slabs[0]]
-        outputs += [Place(f"o{k}", None) for k in range(len(program.outputs) - len(slabs[0]))]
+        self._place = dict(zip(program.inputs, inputs, strict=True))
         # A value may be several outputs: it is computed in the first place, and copied to the others.
         self._homes = list(zip(program.outputs, outputs, strict=True))
         self._home = dict(reversed(self._homes))
-        # An output may have the memory of the input of its number.
-        twins = zip(outputs, program.inputs, strict=False)
-        self._twin = {place: name for place, name in twins if place.row is None}
-        readers = {name: [s for s in program.instructions if name in _names(s)] for name in self._names()}
+        names = {*program.inputs, *(step.target for step in program.instructions)}
+        readers = {name: [s for s in program.instructions if name in _names(s)] for name in names}
         self._only_reader = {name: steps[0].target for name, steps in readers.items() if len(steps) == 1}
-        self._outputs = [place.array for place in outputs if place.row is None]
-        self._views: dict[tuple[str, int, int], str] = {}
 
     def source(self) -> list[str]:
-        """Lines of the kernel."""
+        """Lines that compute the body."""
         body: list[str] = []
         while self._waiting:
             group = self._next()
@@ -92,7 +68,7 @@ class Printer:
                 self._waiting.remove(step)
             targets = self._targets(group)
             words = [self._word(group, k) for k in range(len(group[0].arguments))]
-            body.append(f"    {printing.call(group[0].operation, words, self._span(targets))}")
+            body.append(printing.call(group[0].operation, words, self._span(targets)))
             for step, place in zip(group, targets, strict=True):
                 self._place[step.target] = place
         copies = [(home, self._place[name]) for name, home in self._homes if self._place[name] != home]
@@ -103,12 +79,9 @@ class Printer:
             ):
                 count -= 1
             ends, starts = zip(*copies[:count], strict=True)
-            body.append(f"    copyto({self._span(ends)}, {self._span(starts)})")
+            body.append(f"copyto({self._span(ends)}, {self._span(starts)})")
             del copies[:count]
-        head = [f"def {printing.function_name(self._program)}({', '.join(self._arguments)}, out):"]
-        head += [f"    {', '.join(['_', *self._outputs])}, = out"]
-        views = [f"    {name} = {array}[k{a}_{b}]" for (array, a, b), name in self._views.items()]
-        return [*head, *views, *body, "    return out"]
+        return body
 
     def _next(self) -> list[Instruction]:
         """The instructions to print next: neighbours of each other, as many as there are."""
@@ -128,9 +101,6 @@ class Printer:
             high += 1
         return [found[shift] for shift in range(low, high + 1)]
 
-    def _names(self) -> set[str]:
-        return {*self._program.inputs, *(step.target for step in self._program.instructions)}
-
     def _is_safe(self, group: list[Instruction]) -> bool:
         homes = [self._home[step.target] for step in group if step.target in self._home]
         return not any(self._is_needed(home, group) for home in homes)
@@ -138,8 +108,6 @@ class Printer:
     def _is_needed(self, place: Place, but: list[Instruction]) -> bool:
         """Whether what stands at a place is still to be read by others, or is an output."""
         inside = {name for name, at in self._place.items() if at == place}
-        if place in self._twin:
-            inside.add(self._twin[place])
         return not inside.isdisjoint(self._home) or any(
             inside & _names(step) for step in self._waiting if step not in but
         )
@@ -176,14 +144,14 @@ class Printer:
             if isinstance(argument, str):
                 places = [self._place[str(step.arguments[k])] for step in group]
                 if not any(self._is_needed(place, group) for place in places) and all(
-                    place.array == "s" or (place.array == "p0" and place == self._end(step.target))
+                    place.array == SCRATCH or place == self._end(step.target)
                     for step, place in zip(group, places, strict=True)
                 ):
                     return places
-        taken = {at.row for at in self._place.values() if at.array == "s" and self._is_needed(at, [])}
+        taken = {at.row for at in self._place.values() if at.array == SCRATCH and self._is_needed(at, [])}
         start = next(row for row in range(self.rows + 1) if taken.isdisjoint(range(row, row + len(group))))
         self.rows = max(self.rows, start + len(group))
-        return [Place("s", start + k) for k in range(len(group))]
+        return [Place(SCRATCH, start + k) for k in range(len(group))]
 
     def _word(self, group: list[Instruction], k: int) -> str:
         argument = group[0].arguments[k]
@@ -196,16 +164,13 @@ class Printer:
         array, row = places[0]
         if row is None:
             return array
-        a, b = row, row + len(places)
-        self.spans.add((a, b))
-        name = f"{array}_{a}_{b}"
-        if array == "s":
-            line = f"{name} = scratch[k{a}_{b}]"
-            if line not in self.fixed:
-                self.fixed.append(line)
-        else:
-            self._views[array, a, b] = name
-        return name
+        span = array, row, row + len(places)
+        return self.spans.setdefault(span, view(*span))
+
+
+def view(array: str, first: int, last: int) -> str:
+    """Name of a view of some blocks of an array."""
+    return f"{array}_{first}_{last}"
 
 
 def _names(step: Instruction) -> set[str]:

@@ -11,7 +11,6 @@ from rnnx.backends import host_threads, numba_kernels, numba_sums
 from rnnx.backends.base import Backend
 from rnnx.backends.numba_loop import BoundLoop
 from rnnx.backends.numpy_backend import NumpyBackend
-from rnnx.backends.slabs import Slabs
 from rnnx.errors import BackendError
 from rnnx.typing import Array, Columns, Kernel, Program, Script, TimeLoop
 
@@ -33,11 +32,6 @@ class NumbaBackend(NumpyBackend):
             return super().kernel(program, shape, dtype)
         return numba_kernels.kernel(program, dtype)
 
-    def slab_kernel(self, program: Program, shape: tuple[int, ...], dtype: Any, slabs: Slabs) -> Kernel:
-        if np.dtype(dtype) not in numba_kernels.DTYPES:
-            return super().slab_kernel(program, shape, dtype, slabs)
-        return Backend.slab_kernel(self, program, shape, dtype, slabs)
-
     def linear_recurrence(self, a: Array, c: Array, reverse: bool = False) -> None:
         width = (c.shape[0] - a.shape[0]) * c.shape[1]
         if width:
@@ -49,12 +43,18 @@ class NumbaBackend(NumpyBackend):
     def input_gradient(self, W: Array, d: Columns) -> Array | None:
         return numba_sums.input_gradient(self.empty, W, d) if numba_sums.suits(d) else None
 
-    def compiles_loops(self, dtype: Any) -> bool:
-        return dtype in numba_kernels.DTYPES
-
     def bind_loop(
-        self, script: Script, hidden: int, operands: list[Array], projection: tuple[Array, Array] | None
-    ) -> TimeLoop:
+        self,
+        script: Script,
+        hidden: int,
+        operands: list[Array],
+        projection: tuple[Array, Array] | None,
+        x: Array,
+    ) -> TimeLoop | None:
+        if x.dtype not in numba_kernels.DTYPES:
+            return super().bind_loop(script, hidden, operands, projection, x)
+        if projection is None and not script.backward:
+            return None
         return BoundLoop(script, hidden, operands, projection, self.empty)
 
 

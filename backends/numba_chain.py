@@ -17,7 +17,6 @@ from rnnx.backends.numba_step import (
     columns_of,
     end,
     indented,
-    is_backward,
     matrices_of,
     pack,
     packed,
@@ -165,7 +164,7 @@ def functions(dtype: np.dtype) -> tuple[int, ...]:
 
 def arrays(script: Script, states: int) -> dict[str, str]:
     """Arrays that a loop takes, with their types."""
-    backward = is_backward(script)
+    backward = script.backward
     axes = {f"matrix{k}": 2 for k, _, _ in matrices_of(script)} | {
         f"column{k}": 2 for k in columns_of(script)
     }
@@ -213,14 +212,14 @@ def source(script: Script, states: int, dtype: np.dtype) -> str:
             data = f"own_{name} + {size} * left * SIZE if apart else address({name})"
             pass_vector(name, data, f"{size} * share if apart else {name}.size")
             pass_on(f"whole_{name}", f"address({name})")
-    above = "dy" if is_backward(script) else "y"  # there may be none
+    above = "dy" if script.backward else "y"  # there may be none
     pass_on(f"{above}_size", f"{above}.size")
     for name, (blocks, inner) in packed(script).items():
         places += [f"{name} = place", f"place += {blocks} * {inner} * panels * ROWS * SIZE"]
         pass_on(f"{name}_data", name)
     own = {f"scratch{k}": f"{blocks} * H" for k, blocks in enumerate(script.scratch)}
     own |= {f"spread{k}": "H" for k in columns_of(script)}
-    if not is_backward(script):
+    if not script.backward:
         own["turned"] = "2 * (D + 1) * (ROWS if N == 1 else 1)"
     for name, size in own.items():
         make(name, size)
@@ -241,7 +240,7 @@ def source(script: Script, states: int, dtype: np.dtype) -> str:
         words=len(words),
         width=-(-len(words) // 8) * 8,  # whole cache lines
         memory=" + ".join(used),
-        order="steps - 1 - i" if is_backward(script) else "i",
+        order="steps - 1 - i" if script.backward else "i",
         unpack=indented(1, unpack),
         places=indented(1, places),
         fill=indented(2, fill),
@@ -250,7 +249,7 @@ def source(script: Script, states: int, dtype: np.dtype) -> str:
         body=indented(2, body),
         end=indented(2, end(script, states)),
     )
-    return text if is_backward(script) else text + _outputs(script, states, given, kinds)
+    return text if script.backward else text + _outputs(script, states, given, kinds)
 
 
 def _outputs(script: Script, states: int, given: list[str], kinds: dict[str, str]) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import cache
 from math import isqrt
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -39,6 +39,8 @@ def nothing(dtype: np.dtype) -> tuple[Array, Array, Array]:
 
 class BoundLoop:
     """A loop with its matrices, which the first run packs for the others too; see `Backend.bind_loop`."""
+
+    projects: ClassVar[bool] = True
 
     def __init__(
         self,

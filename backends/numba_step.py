@@ -14,7 +14,7 @@ KEPT = {"pre": "blocks", "saved": "saved_blocks"}
 def packed(script: Script) -> dict[str, tuple[str, str]]:
     """Matrices that a loop packs, one after the other: the blocks of H rows, and the columns, of each."""
     found = {f"packed{k}": (str(rows), f"{inner} * H") for k, rows, inner in matrices_of(script)}
-    return found if is_backward(script) else found | {"packed_x": ("blocks", "(D + 1)")}
+    return found if script.backward else found | {"packed_x": ("blocks", "(D + 1)")}
 
 
 def pack(script: Script) -> list[str]:
@@ -23,7 +23,7 @@ def pack(script: Script) -> list[str]:
     for k, blocks, inner in matrices_of(script):
         matrix = f"matrix{k}_data, matrix{k}_0, matrix{k}_1"
         lines.append(f"call(pack, {matrix}, packed{k}_data, {blocks}, {own}, {inner} * H, 0, {inner} * H)")
-    if not is_backward(script):
+    if not script.backward:
         lines += [
             f"call(pack, Wx_data, Wx_1, Wx_0, packed_x_data, blocks, {own}, D + 1, 0, D)",
             f"call(pack, bias_data, bias_0, 0, packed_x_data, blocks, {own}, D + 1, D, D + 1)",
@@ -33,7 +33,7 @@ def pack(script: Script) -> list[str]:
 
 def setup(script: Script, states: int) -> list[str]:
     """What a thread does before the first step."""
-    if is_backward(script):
+    if script.backward:
         lines = [_take(f"d{k}", "0", "0") for k in range(states)]
         lines += [_take(name, "steps", "steps % 2") for name in _states_read(script, states)]
         return [TOGETHER, *_under("if apart:", lines)]
@@ -54,7 +54,7 @@ def setup(script: Script, states: int) -> list[str]:
 
 def end(script: Script, states: int) -> list[str]:
     """What a thread that has columns of its own does after the last step."""
-    if is_backward(script):
+    if script.backward:
         return [_give(f"d{k}", "0", "0") for k in range(states)]
     return _under("if not keep:", [_give(f"state{k}", "steps % 2", "steps % 2") for k in range(states)])
 
@@ -63,7 +63,7 @@ def step(script: Script, states: int) -> tuple[list[str], list[str]]:
     """Loops of the bodies, and the lines of one step."""
     kernels: list[str] = []
     body: list[str] = []
-    waits = meetings(script, is_backward(script))
+    waits = meetings(script, script.backward)
 
     def wait(number: int) -> None:
         if number in waits:
@@ -73,7 +73,7 @@ def step(script: Script, states: int) -> tuple[list[str], list[str]]:
     early, late = _places(script)
     if early is None:
         body += _taken(script, states, "0, H")
-    if is_backward(script):
+    if script.backward:
         body += ["if dy_size:", "    call(turn, dy_data + t * dy_0, dy_1, dy_2, d0_data, low, high, N, N, 1)"]
     else:
         target = "pre_data + at * blocks * B * SIZE"
@@ -110,7 +110,7 @@ def step(script: Script, states: int) -> tuple[list[str], list[str]]:
             body += _under("for row in range(low, high, together):", rows)
     if late is None:
         body += _given(script, states, "0, H")
-    if not is_backward(script):
+    if not script.backward:
         outputs = "state0_data + after * B * SIZE, y_data + t * y_0, y_1, y_2"
         body += ["if y_size:", f"    call(turn_back, {outputs}, low, high, N)"]
         body += ["if (t + 1) % many == 0 and t + 1 < steps:", "    " + _turn("t + 1")]
@@ -135,7 +135,7 @@ def _under(head: str, lines: list[str]) -> list[str]:
 
 def _taken(script: Script, states: int, rows: str) -> list[str]:
     """Lines that copy some rows of a step that was kept to a thread's own memory."""
-    if not is_backward(script):
+    if not script.backward:
         return []
     lines = [_take(name, "t", "0", blocks, rows) for name, blocks in KEPT.items()]
     return _under(
@@ -146,7 +146,7 @@ def _taken(script: Script, states: int, rows: str) -> list[str]:
 def _given(script: Script, states: int, rows: str) -> list[str]:
     """Lines that copy back what a thread has computed of them."""
     lines = [_give(name, "t", "0", blocks, rows) for name, blocks in KEPT.items()]
-    if not is_backward(script):
+    if not script.backward:
         lines += [_give(f"state{k}", "t + 1", "after", rows=rows) for k in range(states)]
     return _under("if apart and keep:", lines)
 
@@ -160,7 +160,7 @@ def _places(script: Script) -> tuple[int | None, int | None]:
     if not bodies:
         return None, None
     products = [(number, call) for number, call in enumerate(script.calls) if isinstance(call, Product)]
-    kept = {*KEPT} if is_backward(script) else {*KEPT, "next"}
+    kept = {*KEPT} if script.backward else {*KEPT, "next"}
     late = all(number < bodies[-1] or call.out.slab.split()[0] not in kept for number, call in products)
     return bodies[0] if bodies[0] == 0 else None, bodies[-1] if late else None
 
@@ -210,11 +210,6 @@ def columns_of(script: Script) -> list[int]:
     """Operands that are columns; a loop takes them spread over the batch, (H, N), so that it stays flat."""
     bodies = (call for call in script.calls if isinstance(call, Body))
     return sorted({x for body in bodies for x in body.inputs if isinstance(x, int)})
-
-
-def is_backward(script: Script) -> bool:
-    """Whether its loop runs from the last step to the first."""
-    return script.name.endswith("_backward")
 
 
 def _kernel(call: Body, number: int) -> tuple[str, str, list[str]]:

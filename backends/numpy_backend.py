@@ -8,21 +8,23 @@ from typing import Any
 import array_api_compat.numpy as xp
 import numpy as np
 
-from rnnx.backends import host_pool, memory, merging, printing, small_products
+from rnnx.backends import host_pool, memory, printing, small_products
 from rnnx.backends.base import Backend
+from rnnx.backends.numpy_loop import PrintedLoop
 from rnnx.backends.products import Product
-from rnnx.backends.slabs import Slabs
 from rnnx.errors import BackendError
-from rnnx.typing import Array, Kernel, Program
+from rnnx.typing import Array, Kernel, Program, Script, TimeLoop
 
 ARRAYS = (np.ndarray, np.generic)
 
 
 @dataclass(frozen=True)
 class NumpyBackend(Backend):
-    """Pointwise bodies as ufunc calls with ``out=``; scratch rows live as long as the bound kernel."""
+    """Pointwise bodies as ufunc calls with ``out=``, and time loops that have nothing else but products."""
 
     kernels = "NumPy ufuncs with out="
+
+    loops: bool = True
 
     def holds(self, x: Any) -> bool:
         return isinstance(x, ARRAYS)
@@ -67,11 +69,17 @@ class NumpyBackend(Backend):
         make, rows = printing.in_place_maker(program, np, dtype)
         return make(np.empty((rows, *shape), dtype))
 
-    def slab_kernel(self, program: Program, shape: tuple[int, ...], dtype: Any, slabs: Slabs) -> Kernel:
-        H, N = shape
-        places = tuple(tuple(rows.start // H for rows in blocks) for blocks in slabs)
-        make, rows = merging.maker(program, places, np, dtype)
-        return make(np.empty((rows * H, N), dtype), H)
+    def bind_loop(
+        self,
+        script: Script,
+        hidden: int,
+        operands: list[Array],
+        projection: tuple[Array, Array] | None,
+        x: Array,
+    ) -> TimeLoop | None:
+        steps, columns, _ = x.shape
+        laid_out = [self.operand(a, columns, steps) for a in operands]
+        return PrintedLoop(script, hidden, laid_out, x.dtype, self._contiguous_product)
 
     def operand(self, a: Array, columns: int, products: int) -> Array:
         # BLAS packs rows faster than columns, and small parts of them not at all; one copy costs about as
@@ -91,27 +99,28 @@ class NumpyBackend(Backend):
         return out
 
     def matmul(self, shape: tuple[int, ...], dtype: Any) -> Product:
-        # Of two matrices, dot is matmul at half a microsecond less.
-        dot, matmul = np.dot, np.matmul
-        if small_products.may_gain(*shape):
-            return self._matmul_in_parts(shape[1])
+        multiply, matmul = self._contiguous_product(*shape), np.matmul
 
         def product(a: Array, b: Array, out: Array) -> Array:
-            return dot(a, b, out) if out.flags.c_contiguous else matmul(a, b, out)
+            return multiply(a, b, out) if out.flags.c_contiguous else matmul(a, b, out)
 
         return product
 
     def matmul_add(self, shape: tuple[int, ...], dtype: Any) -> Product:
-        scratch, add = np.empty(shape, dtype), np.add
-        multiply = self._matmul_in_parts(shape[1]) if small_products.may_gain(*shape) else np.dot
+        multiply, scratch, add = self._contiguous_product(*shape), np.empty(shape, dtype), np.add
 
         def product(a: Array, b: Array, out: Array) -> Array:
             return add(out, multiply(a, b, scratch), out)
 
         return product
 
+    def _contiguous_product(self, rows: int, columns: int) -> Product:
+        """As `matmul`, for results that are contiguous."""
+        # Of two matrices, dot is matmul at half a microsecond less.
+        return self._matmul_in_parts(columns) if small_products.may_gain(rows, columns) else np.dot
+
     def _matmul_in_parts(self, columns: int) -> Product:
-        """As `matmul`, where products may be faster in parts."""
+        """Products that may be faster in parts."""
         matmul, last, parts = np.matmul, None, None
 
         def product(a: Array, b: Array, out: Array) -> Array:

@@ -1,7 +1,7 @@
 """Names for what passes between the floors: arrays, parameters, and the trace of a pointwise body."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias
 
 Array: TypeAlias = Any
 """An array of any library that follows the array API standard."""
@@ -81,6 +81,11 @@ class Script(NamedTuple):
     def __hash__(self) -> int:
         return hash(self.name)
 
+    @property
+    def backward(self) -> bool:
+        """Whether its loop runs from the last step to the first."""
+        return self.name.endswith("_backward")
+
 
 class Columns(Protocol):
     """A matrix (R, K) in slabs; see `rnnx.columns.Columns`."""
@@ -97,7 +102,10 @@ class Columns(Protocol):
 
 
 class TimeLoop(Protocol):
-    """The loop of a script over all time steps, bound to the matrices of a batch."""
+    """A loop over time steps, bound to the matrices of a batch."""
+
+    projects: ClassVar[bool]
+    """Whether, forward, it is a `ProjectingLoop`."""
 
     def run(
         self,
@@ -109,12 +117,16 @@ class TimeLoop(Protocol):
         d: tuple[Array, ...] = (),
         dy: Array | None = None,
     ) -> None:
-        """Run so many steps, T: forward with x (T, N, D), or backward with `d` and dy.
+        """Run so many steps, T: forward, with x (T, N, D) if it `projects`, or backward with `d` and dy.
 
-        `pre` is (T, G*H, N), `saved` (T, S*H, N) and each of the `states` (T+1, H, N). A backward pass turns
-        `d`, the gradients (H, N) of the states after the steps, to which it adds those of dy (T, N, H), if
-        there are any, into the gradients of the states before.
+        `pre` is (T, G*H, N), `saved` (T, S*H, N) and each of the `states` (T+1, H, N); forward, these two may
+        have more rows. A backward pass turns `d`, the gradients (H, N) of the states after the steps, into
+        those of the states before; it adds the gradients of the outputs, dy (T, N, H), if there are any.
         """
+
+
+class ProjectingLoop(TimeLoop, Protocol):
+    """A loop forward that projects its input by itself: then `pre` is memory only."""
 
     def outputs(
         self, blocks: tuple[int, int], x: Array, y: Array, state: State, end: tuple[Array, ...]

@@ -52,7 +52,10 @@ class Recorder:
             if slabs:
                 out = *inputs[: len(slabs[0])], *out[1:]
             read = tuple(self._block(x) if isinstance(x, Slab) else self._operand(x) for x in inputs)
-            self.calls.append(Body(body.program, read, tuple(map(self._block, out))))
+            written = tuple(map(self._block, out))
+            if any(isinstance(block, Block) and block.stop != block.start + 1 for block in read + written):
+                raise NotCapturable(f"{body.__name__} is called with several blocks as one")
+            self.calls.append(Body(body.program, read, written))
             return out
 
         return kernel

@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import dataclass
 from decimal import Decimal, localcontext
 
 import numpy as np
@@ -13,9 +12,11 @@ import pytest
 
 import rnnx
 from rnnx.backends import resolve
+from rnnx.backends.numba_loop import BoundLoop
+from rnnx.backends.numpy_loop import PrintedLoop
 from rnnx.cells import REGISTRY
 from rnnx.ops import capture, pointwise, relu, sigmoid, sign, sqrt, tanh
-from support.cells import make_case
+from support.cells import CHAINS, make_case
 
 pytestmark = pytest.mark.parametrize("backend", ["numba"], indirect=True)
 
@@ -173,38 +174,18 @@ def test_arguments_that_are_read_only_or_strided(backend, rng):
         np.testing.assert_allclose(found, expected[name], rtol=1e-12, err_msg=name)
 
 
-@pytest.mark.parametrize("name", REGISTRY)
-def test_every_chain_of_steps_is_compiled_as_a_whole(backend, name):
-    cell = REGISTRY[name](3, 4)
-    if not hasattr(cell, "bind_forward"):
-        pytest.skip("no chain of steps")
-    assert backend.compiles_loops(np.dtype("float32"))
-    assert not backend.compiles_loops(np.dtype("complex128"))
-    for backward in (False, True):
-        assert capture.script(cell, backend, backward) is not None
+def test_every_chain_of_steps_is_captured(backend):
+    for name in CHAINS:
+        for backward in (False, True):
+            assert capture.script(REGISTRY[name](3, 4), backend, backward) is not None, name
 
 
-@dataclass(frozen=True)
-class Doubled(rnnx.RNN):
-    """A step with arithmetic of its own, for which a script has no word."""
-
-    def bind_forward(self, ops, params):
-        true = super().bind_forward(ops, params)
-
-        def step(pre, prev, after, saved):
-            pre = 2.0 * pre
-            return true(pre, prev, after, saved)
-
-        return step
-
-
-def test_a_step_that_cannot_be_captured_runs_step_by_step(backend, rng):
-    cell, plain = Doubled(3, 4), rnnx.RNN(3, 4)
-    assert capture.script(cell, backend, False) is None
-    case = make_case(cell, rng, 5, 2).on(backend)
-    double = {name: (2.0 if name != "Wh" else 1.0) * value for name, value in case.params.items()}
-    found = cell.forward(case.params, case.x, case.state)[0]
-    np.testing.assert_allclose(found, plain.forward(double, case.x, case.state)[0], rtol=1e-13)
+def test_complex_numbers_take_the_loops_of_numpy(backend):
+    cell = rnnx.RNN(3, 4)
+    script = capture.script(cell, backend, True)
+    for dtype, kind in (("float32", BoundLoop), ("complex128", PrintedLoop)):
+        params, x = cell.init(dtype=dtype), np.zeros((2, 1, 3), dtype)
+        assert type(backend.bind_loop(script, 4, [params["Wh"]], None, x)) is kind
 
 
 SCRIPT = """

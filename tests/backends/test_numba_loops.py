@@ -15,19 +15,11 @@ from rnnx.backends import host_threads, numba_loop
 from rnnx.cells import REGISTRY
 from rnnx.errors import ShapeError
 from rnnx.ops import capture, input_gradient, pointwise, tanh, weight_gradients
-from support.cells import CHAINS, make_case
+from support.cells import CHAINS, everything, make_case
 
 pytestmark = pytest.mark.parametrize("backend", ["numba"], indirect=True)
 
 DTYPES = "float32", "float64"
-
-
-def everything(cell, case, **options):
-    """Outputs, states and gradients of a cell."""
-    y, final, tape = cell.forward(case.params, case.x, case.state, **options)
-    dx, dstate, grads = cell.backward(tape, case.dy, case.dstate)
-    again = cell.forward(case.params, case.x, case.state, training=False)
-    return [y, *final, dx, *dstate, *grads.values(), again[0], *again[1]]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -96,10 +88,10 @@ def test_threads_share_sequences_where_they_can(backend, monkeypatch, threads, b
     known = SimpleNamespace(execute=1, idle=2, number=lambda: threads)
     monkeypatch.setattr(host_threads, "threads", lambda: known)
     cell, recorder = rnnx.LSTM(64, 128), capture.Recorder(backend, 128)
-    params = cell.init()
+    params, x = cell.init(), np.zeros((50, batch, 64), np.float32)
     cell.bind_forward(recorder, params)
     script = capture.script(cell, backend, False)
-    bound = backend.bind_loop(script, 128, recorder.operands, (params["Wx"], params["b"]))
+    bound = backend.bind_loop(script, 128, recorder.operands, (params["Wx"], params["b"]), x)
     assert bound._team(50, 16, batch, 4 * batch)[2:] == expected
     assert bound._team(1, 16, 2, 8)[2:] == (1, False)  # too little to do
 

@@ -50,6 +50,14 @@ def check_array(backend, x, shape, dtype):
     return backend.to_numpy(x)
 
 
+def everything(cell, case, **options):
+    """Outputs, states and gradients of a cell."""
+    y, final, tape = cell.forward(case.params, case.x, case.state, **options)
+    dx, dstate, grads = cell.backward(tape, case.dy, case.dstate)
+    again = cell.forward(case.params, case.x, case.state, training=False)
+    return [y, *final, dx, *dstate, *grads.values(), again[0], *again[1]]
+
+
 def padded_with(value, array, lengths):
     """A copy in which everything past the ends is that value."""
     array = array.copy()

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from rnnx.backends import Backend, resolve, use_backend
+from rnnx.backends import Backend, get_backend, resolve, use_backend
 from rnnx.cells import REGISTRY
 from rnnx.containers import CONTAINERS
 from rnnx.errors import OptionError
@@ -50,7 +50,7 @@ def mutation_run(
     told: Callable[[str], object] = lambda name: None,
     chosen: Choice = lambda name, mutation: True,
 ) -> MutationReport:
-    """Run a check on every mutant of registered cells, on NumPy.
+    """Run a check on every mutant of registered cells, on NumPy, calling their steps one by one.
 
     A change outside a cell's own files, those of its class and of its pointwise bodies, is tried on one cell
     after the other until the check sees it; one that is equivalent for a cell is not tried on others of the
@@ -73,7 +73,7 @@ def mutation_run(
         The check fails on a cell as it is.
     """
     report, settled = MutationReport(), dict[Change, type]()
-    with use_backend("numpy"), np.errstate(all="ignore"):
+    with use_backend(replace(resolve("numpy"), loops=False)), np.errstate(all="ignore"):
         for name in names:
             told(name)
             run = _Run(name, (REGISTRY | CONTAINERS)[name], check)
@@ -153,7 +153,7 @@ class _Run:
     def _refusal(self, *problems: Problem) -> str:
         """What the check finds first, if anything."""
         for problem in problems:
-            for row in self.check(remembered(problem, self.outputs), resolve("numpy")):
+            for row in self.check(remembered(problem, self.outputs), get_backend()):
                 return str(row)
         return ""
 
