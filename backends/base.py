@@ -117,6 +117,13 @@ class Backend(Products):
         """X itself, or a copy with its last axis contiguous, where the library has an order of axes."""
         return x
 
+    def side_by_side(self, slab: Array) -> Array:
+        """The steps of a slab (T, R, N) as a new matrix (R, T*N)."""
+        (steps, rows, columns), xp = slab.shape, self.xp
+        matrix = self.empty((rows, steps * columns), slab.dtype)
+        xp.reshape(matrix, (rows, steps, columns))[...] = xp.permute_dims(slab, (1, 0, 2))
+        return matrix
+
     def each(self, x: Array, backwards: bool = False) -> Iterator[Array]:
         """Views ``x[0], x[1], ...``, or from the last one to the first."""
         order = range(x.shape[0])

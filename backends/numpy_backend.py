@@ -51,6 +51,12 @@ class NumpyBackend(Backend):
     def contiguous(self, x: Array) -> Array:
         return np.ascontiguousarray(x)
 
+    def side_by_side(self, slab: Array) -> Array:
+        steps, rows, columns = slab.shape
+        matrix = self.empty((rows, steps * columns), slab.dtype)
+        matrix.reshape(rows, steps, columns)[...] = slab.transpose(1, 0, 2)
+        return matrix
+
     def each(self, x: Array, backwards: bool = False) -> Iterator[Array]:
         return iter(x[::-1] if backwards else x)
 
