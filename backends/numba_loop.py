@@ -131,6 +131,8 @@ class BoundLoop:
         """
         work = 2 * self._hidden * self._products * columns
         execute, idle, most = host_threads.team(steps * work if columns > 1 else 0, columns)
+        if most == 1:
+            return execute, idle, 1, False
         lines = row // LINE if row % LINE == 0 else 1
         apart = next(n for n in range(most, 0, -1) if lines % n == 0)
         # Work / n and meetings of n threads take least together for n = sqrt(work / meeting).

@@ -10,6 +10,7 @@ from typing import Any
 
 import numba
 
+from rnnx.backends.numba_copies import order
 from rnnx.backends.numba_microkernels import (
     DOTS,
     ROWS,
@@ -20,7 +21,6 @@ from rnnx.backends.numba_microkernels import (
     tile,
     wide_tile,
 )
-from rnnx.backends.numba_rows import get, put
 from rnnx.backends.numba_vectors import MASKS, VECTOR, WIDE
 
 PAGE = 2**12
@@ -135,9 +135,7 @@ def project(
     """
     size = size_of(zero)
     lanes = VECTOR // size
-    for step in range(steps):
-        for u in range(width):
-            put(out, step * width + u, get(bias + u * bias_step, 0, zero))
+    order(zero, bias, bias_step, 0, width, steps, out, width)  # the same column for every step
     j = 0
     while j < width:
         rest, source, place = width - j, W + j * size, out + j * size

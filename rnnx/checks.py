@@ -114,7 +114,8 @@ def _fits(
     shapes, sizes = cell.known_shapes, cell.state_sizes
     if type(params) is not dict or params.keys() != shapes.keys() or not backend.holds(x):
         return False
-    if x.ndim != len(expected) or x.shape[-1] != expected[-1] or not _is_floating(backend.xp, x.dtype):
+    common = x.dtype
+    if x.ndim != len(expected) or x.shape[-1] != expected[-1] or not _is_floating(backend.xp, common):
         return False
     given = [(params[name], size) for name, size in shapes.items()]
     if state is not None:
@@ -123,7 +124,7 @@ def _fits(
         batch = x.shape[-2]
         given += [(value, (batch, size)) for value, size in zip(state, sizes, strict=True)]
     for value, size in given:
-        if not backend.holds(value) or value.shape != size or value.dtype != x.dtype:
+        if not backend.holds(value) or value.shape != size or value.dtype != common:
             return False
     return True
 

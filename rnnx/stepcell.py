@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -39,7 +40,7 @@ class StepCell(Gated, BaseCell):
     def output_size(self) -> int:
         return self.hidden_size
 
-    @property
+    @cached_property
     def state_sizes(self) -> State:
         return self.State._make([self.hidden_size] * len(self.State._fields))
 
