@@ -193,10 +193,11 @@ class Source:
         backward = self._script.backward
         order = "::-1" if backward else ":"
         first, each, last = [], [], []
+        if not any(array == "pre" for array, *_ in self._spans):  # of all else there may be more rows
+            each.append(("_", "range(steps)"))
         for (array, start, stop), name in sorted(self._spans.items()):
             if array in KEPT:
                 each.append((name, f"{array}[{order}, {start} * H : {stop} * H]"))
-        each = each or [("_", "range(steps)")]
         if backward:
             each.append(("above", "repeat(None, steps) if dy is None else dy.mT[::-1]"))
         sooner, later = ("next", "prev") if backward else ("prev", "next")

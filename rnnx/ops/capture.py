@@ -103,7 +103,8 @@ class Recorder:
 def script(cell: Any, backend: Backend, backward: bool) -> Script | None:
     """Script of a cell's step in either pass; None if the step cannot be captured."""
     recorder = Recorder(backend, cell.hidden_size)
-    params = {name: backend.zeros(shape, "float32") for name, shape in cell.param_shapes.items()}
+    zero = backend.zeros((), "float32")  # only shapes matter
+    params = {name: backend.xp.broadcast_to(zero, shape) for name, shape in cell.param_shapes.items()}
     pre, saved, prev, after = _slabs(cell)
     try:
         if backward:

@@ -1,5 +1,6 @@
 """Printed time loops: against their steps one by one, what is printed, and steps of users' own."""
 
+import tracemalloc
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -156,6 +157,16 @@ def test_a_step_that_cannot_be_captured_runs_step_by_step(backend, rng):
     expected = plain.forward(*case._replace(params=double).on(backend)[:3])[0]
     found = cell.forward(*case.on(backend)[:3])[0]
     np.testing.assert_allclose(backend.to_numpy(found), backend.to_numpy(expected), rtol=1e-13)
+
+
+@NUMPY
+def test_to_capture_a_step_takes_no_memory(backend):
+    cell = rnnx.LSTM(10, 3000)  # its weights take 144 MB
+    tracemalloc.start()
+    assert capture.script(cell, backend, True) is not None
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**20
 
 
 @NUMPY
