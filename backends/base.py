@@ -10,7 +10,6 @@ import numpy as np
 
 from rnnx.backends import memory, printing
 from rnnx.backends.products import Products
-from rnnx.backends.slabs import Slabs, blocks
 from rnnx.errors import DtypeError, MemoryLimitError
 from rnnx.typing import Array, Kernel, Namespace, Program, Script, TimeLoop
 
@@ -198,20 +197,6 @@ class Backend(Products):
             return out
 
         return kernel
-
-    def slab_kernel(self, program: Program, shape: tuple[int, ...], dtype: Any, slabs: Slabs) -> Kernel:
-        """The program for inputs that begin with blocks: ``kernel(*slabs, *inputs, out=outputs)``.
-
-        The blocks of the first slab are the first outputs too: that slab is ``out[0]``, and is overwritten.
-        """
-        kernel = self.kernel(program, shape, dtype)
-
-        def slab_kernel(*arrays: Array, out: tuple[Array, ...]) -> tuple[Array, ...]:
-            inputs = blocks(arrays, slabs)
-            kernel(*inputs, out=(*inputs[: len(slabs[0])], *out[1:]))
-            return out
-
-        return slab_kernel
 
     def bind_loop(
         self,

@@ -127,10 +127,11 @@ class GRU(StepCell):
         H = self.hidden_size
         WhT, bn = ops.operand(params["Wh"].T), ops.operand(params["bn"][:, None])
         product, memory = ops.matmul(3 * H), ops.empty(3 * H)
-        gate = ops.kernel(gru_after_forward, self.rows, self.rows)
+        gate = ops.kernel(gru_after_forward)
 
         def step(pre: Array, prev: GRUState, after: GRUState, saved: Array) -> GRUState:
-            *_, h = gate(pre, product(WhT, prev.h, memory), bn, prev.h, out=(pre, saved, after.h))
+            gates, u = self.blocks(pre), self.blocks(product(WhT, prev.h, memory))
+            *_, h = gate(*gates, *u, bn, prev.h, out=(*gates, saved, after.h))
             return GRUState(h)
 
         return step
@@ -140,11 +141,12 @@ class GRU(StepCell):
     ) -> Callable[[Array, Array, GRUState, GRUState, GRUState], None]:
         H = self.hidden_size
         Wh, memory = ops.operand(params["Wh"]), ops.empty(3 * H)
-        recur, gate = ops.matmul_add(H), ops.kernel(gru_after_backward, self.rows)
+        recur, gate = ops.matmul_add(H), ops.kernel(gru_after_backward)
         dur, duz, dun = self.blocks(memory)
 
         def step(pre: Array, saved: Array, prev: GRUState, after: GRUState, d: GRUState) -> None:
-            gate(pre, saved, d.h, prev.h, out=(pre, saved, d.h, dur, duz, dun))
+            gates = self.blocks(pre)
+            gate(*gates, saved, d.h, prev.h, out=(*gates, saved, d.h, dur, duz, dun))
             recur(Wh, memory, d.h)
 
         return step

@@ -75,10 +75,11 @@ class LSTM(StepCell):
         self, ops: Ops, params: Params
     ) -> Callable[[Array, LSTMState, LSTMState, Array], LSTMState]:
         WhT = ops.operand(params["Wh"].T)
-        recur, gate = ops.matmul_add(4 * self.hidden_size), ops.kernel(lstm_forward, self.rows)
+        recur, gate = ops.matmul_add(4 * self.hidden_size), ops.kernel(lstm_forward)
 
         def step(pre: Array, prev: LSTMState, after: LSTMState, saved: Array) -> LSTMState:
-            *_, c, h = gate(recur(WhT, prev.h, pre), prev.c, out=(pre, after.c, after.h))
+            gates = self.blocks(recur(WhT, prev.h, pre))
+            *_, c, h = gate(*gates, prev.c, out=(*gates, after.c, after.h))
             return LSTMState(h, c)
 
         return step
@@ -87,10 +88,11 @@ class LSTM(StepCell):
         self, ops: Workspace, params: Params
     ) -> Callable[[Array, Array, LSTMState, LSTMState, LSTMState], None]:
         Wh = ops.operand(params["Wh"])
-        recur, gate = ops.matmul(self.hidden_size), ops.kernel(lstm_backward, self.rows)
+        recur, gate = ops.matmul(self.hidden_size), ops.kernel(lstm_backward)
 
         def step(pre: Array, saved: Array, prev: LSTMState, after: LSTMState, d: LSTMState) -> None:
-            gate(pre, d.c, prev.c, after.c, d.h, out=(pre, d.c))
+            gates = self.blocks(pre)
+            gate(*gates, d.c, prev.c, after.c, d.h, out=(*gates, d.c))
             recur(Wh, pre, d.h)
 
         return step

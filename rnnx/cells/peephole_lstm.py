@@ -80,10 +80,11 @@ class PeepholeLSTM(StepCell):
     ) -> Callable[[Array, LSTMState, LSTMState, Array], LSTMState]:
         WhT = ops.operand(params["Wh"].T)
         pi, pf, po = (ops.operand(params[name][:, None]) for name in PEEPHOLES)
-        recur, gate = ops.matmul_add(4 * self.hidden_size), ops.kernel(peephole_lstm_forward, self.rows)
+        recur, gate = ops.matmul_add(4 * self.hidden_size), ops.kernel(peephole_lstm_forward)
 
         def step(pre: Array, prev: LSTMState, after: LSTMState, saved: Array) -> LSTMState:
-            *_, c, h = gate(recur(WhT, prev.h, pre), prev.c, pi, pf, po, out=(pre, after.c, after.h))
+            gates = self.blocks(recur(WhT, prev.h, pre))
+            *_, c, h = gate(*gates, prev.c, pi, pf, po, out=(*gates, after.c, after.h))
             return LSTMState(h, c)
 
         return step
@@ -93,10 +94,11 @@ class PeepholeLSTM(StepCell):
     ) -> Callable[[Array, Array, LSTMState, LSTMState, LSTMState], None]:
         Wh = ops.operand(params["Wh"])
         pi, pf, po = (ops.operand(params[name][:, None]) for name in PEEPHOLES)
-        recur, gate = ops.matmul(self.hidden_size), ops.kernel(peephole_lstm_backward, self.rows)
+        recur, gate = ops.matmul(self.hidden_size), ops.kernel(peephole_lstm_backward)
 
         def step(pre: Array, saved: Array, prev: LSTMState, after: LSTMState, d: LSTMState) -> None:
-            gate(pre, d.c, prev.c, after.c, d.h, pi, pf, po, out=(pre, d.c))
+            gates = self.blocks(pre)
+            gate(*gates, d.c, prev.c, after.c, d.h, pi, pf, po, out=(*gates, d.c))
             recur(Wh, pre, d.h)
 
         return step

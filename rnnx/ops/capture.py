@@ -10,7 +10,6 @@ from functools import lru_cache
 from typing import Any
 
 from rnnx.backends import Backend
-from rnnx.backends.slabs import blocks
 from rnnx.ops.pointwise import Pointwise
 from rnnx.typing import Array, Block, Body, Kernel, Product, Script, State
 
@@ -46,11 +45,8 @@ class Recorder:
         self.scratch: list[int] = []
         self.calls: list[Product | Body] = []
 
-    def kernel(self, body: Pointwise, *slabs: tuple[slice, ...]) -> Kernel:
-        def kernel(*arrays: Any, out: tuple[Any, ...]) -> tuple[Any, ...]:
-            inputs = blocks(arrays, slabs)
-            if slabs:
-                out = *inputs[: len(slabs[0])], *out[1:]
+    def kernel(self, body: Pointwise) -> Kernel:
+        def kernel(*inputs: Any, out: tuple[Any, ...]) -> tuple[Any, ...]:
             read = tuple(self._block(x) if isinstance(x, Slab) else self._operand(x) for x in inputs)
             written = tuple(map(self._block, out))
             if any(isinstance(block, Block) and block.stop != block.start + 1 for block in read + written):

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from itertools import count
 
 from rnnx.backends import Backend
-from rnnx.backends.slabs import blocks
 from rnnx.ops.pointwise import Pointwise
 from rnnx.typing import Array, Kernel
 
@@ -60,16 +59,9 @@ class Workspace:
         self.dtype = dtype
         self._asked = count()
 
-    def kernel(self, body: Pointwise, *slabs: tuple[slice, ...]) -> Kernel:
-        """``kernel(*inputs, out=outputs)``; output k may be given the memory of input k.
-
-        The first inputs may be the blocks of slabs, whose rows are given: ``kernel(*slabs, *inputs,
-        out=outputs)``. Then the first slab is the first of the outputs too: its blocks are overwritten.
-        """
-        shape = self.hidden, self.batch
-        if slabs:
-            return self.backend.slab_kernel(body.program, shape, self.dtype, slabs)
-        return self.backend.kernel(body.program, shape, self.dtype)
+    def kernel(self, body: Pointwise) -> Kernel:
+        """``kernel(*inputs, out=outputs)``; output k may be given the memory of input k."""
+        return self.backend.kernel(body.program, (self.hidden, self.batch), self.dtype)
 
     def operand(self, a: Array) -> Array:
         """A matrix that every step multiplies by, in a layout that needs no copy per step."""
@@ -94,10 +86,10 @@ class Functional:
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
 
-    def kernel(self, body: Pointwise, *slabs: tuple[slice, ...]) -> Kernel:
-        """``kernel(*slabs, *inputs)`` returns new arrays, those of the first slab one by one."""
+    def kernel(self, body: Pointwise) -> Kernel:
+        """``kernel(*inputs)`` returns new arrays."""
         compute = self.backend.functional_kernel(body.program)
-        return lambda *inputs, out=None: compute(*blocks(inputs, slabs))
+        return lambda *inputs, out=None: compute(*inputs)
 
     def operand(self, a: Array) -> Array:
         """The matrix itself: one product takes it as it is."""

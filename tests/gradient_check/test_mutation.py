@@ -30,7 +30,7 @@ OF_PEOPLE = {
     ("lstm", "flip a sign"): r"dc \+ (.+) → dc - (.+)",
     ("lstm", "replace a factor by 1"): r"dc \* g → g",
     ("lstm", "replace 1 - z by z"): r"1\.0 - (\w+) \* \1 → \1 \* \1",
-    ("lstm", "swap two gates"): r".+, self\.rows\) → .+, exchanged\(self\.rows, 0, 1\)\)",
+    ("lstm", "swap two gates"): r"self\.blocks\(.+\) → exchanged\(self\.blocks\(.+\), 0, 1\)",
     ("lstm", "do not store a result"): r".*d\.c.* → .*copied\(d\.c\).*",
     ("lstm", "use t instead of t-1"): r"prev → after",
     ("lstm", "transpose a square weight"): r"params\['Wh'\] → transposed\(params\['Wh'\]\)",

@@ -135,12 +135,9 @@ def _(scene: Scene, node: Tree) -> Iterator[Tree]:
     elif isinstance(node, ast.Call) and node in scene.seen:
         for items in _swapped(node.args, scene):
             yield ast.Call(node.func, items, node.keywords)
-        if getattr(node.func, "attr", "") == "kernel":
-            body, *slabs = node.args  # whose blocks are gates
-            for k, slab in enumerate(slabs):
-                for a, b in (0, 1), (1, 2):
-                    other = tool("exchanged", slab, ast.Constant(a), ast.Constant(b))
-                    yield ast.Call(node.func, [body, *slabs[:k], other, *slabs[k + 1 :]], node.keywords)
+        if getattr(node.func, "attr", "") == "blocks":  # which are gates
+            for a, b in (0, 1), (1, 2):
+                yield tool("exchanged", node, ast.Constant(a), ast.Constant(b))
 
 
 @operator("swap two outputs")
