@@ -36,8 +36,8 @@ class Printer:
     ----------
     rows : int
         Number of blocks of scratch memory, once the source is made.
-    spans : dict of (str, int, int) to str
-        Names of views that the source has, each of some blocks of an array, the first and behind the last.
+    spans : set of (str, int, int)
+        Views that the source names, by `view`: blocks of an array, the first and behind the last.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Printer:
         constant: Callable[[float], str],
     ) -> None:
         self.rows = 0
-        self.spans: dict[tuple[str, int, int], str] = {}
+        self.spans: set[tuple[str, int, int]] = set()
         self._constant = constant
         self._waiting = list(program.instructions)
         self._place = dict(zip(program.inputs, inputs, strict=True))
@@ -165,7 +165,8 @@ class Printer:
         if row is None:
             return array
         span = array, row, row + len(places)
-        return self.spans.setdefault(span, view(*span))
+        self.spans.add(span)
+        return view(*span)
 
 
 def view(array: str, first: int, last: int) -> str:

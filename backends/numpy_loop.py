@@ -6,7 +6,7 @@ sixth of the time of a small layer.
 """
 
 from collections.abc import Callable
-from functools import cache
+from functools import lru_cache
 from itertools import accumulate, repeat
 from typing import Any, ClassVar, NamedTuple
 
@@ -84,7 +84,7 @@ class PrintedLoop:
         self._bound = H, own[: memory * H], own[memory * H :], bound, self._operands
 
 
-@cache
+@lru_cache(maxsize=256)
 def printed(script: Script, dtype: np.dtype) -> Printed:
     """The loop of a script for arrays of that dtype."""
     # A ufunc takes an array of no dimensions in two thirds of the time that it takes a Python number.
@@ -132,7 +132,7 @@ class Source:
             *[f"{name} = {value}" for name, value in self._fixed.items()],
             *first,
             f"for {', '.join(targets)}, in zip({', '.join(sources)}):",
-            *["    " + line for line in [*body, *last]],
+            *["    " + line for line in [*body, *last] or ["pass"]],
         ]
         head = f"def {self.name}(H, m, s, products, operands, steps, pre, saved, states, d, dy):"
         return "\n    ".join([head, *lines])
@@ -153,7 +153,7 @@ class Source:
         printer = Printer(call.program, inputs, outputs, self._constant)
         lines = printer.source()
         self.scratch = max(self.scratch, printer.rows)
-        for span in printer.spans:
+        for span in sorted(printer.spans):
             self._view(*span)
         return lines
 

@@ -77,13 +77,13 @@ class Loop:
     def _bind_whole(self, backward: bool) -> TimeLoop | None:
         """The loop as one function of the backend; None if it has none."""
         cell, backend, (params, x) = self.cell, self.backend, (self._record.params, self._record.x)
-        script = capture.script(cell, backend, backward) if backend.loops else None
+        if not backend.loops:
+            return None
+        script, operands = capture.captured(cell, backend, params, backward)
         if script is None:
             return None
-        recorder = capture.Recorder(backend, cell.hidden_size)
-        (cell.bind_backward if backward else cell.bind_forward)(recorder, params)
         projection = None if backward or cell.projects_itself else (params["Wx"], params["b"])
-        return backend.bind_loop(script, cell.hidden_size, recorder.operands, projection, x)
+        return backend.bind_loop(script, cell.hidden_size, operands, projection, x)
 
     def _step_by_step(self, part: Segment, backward: bool) -> TimeLoop:
         whole = self._record.whole(part)

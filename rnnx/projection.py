@@ -54,7 +54,7 @@ class Projection:
         """Pre-activations of x (S, N, D)."""
         if x.shape[1] == 1:
             return self._columns(self._cell.project(self._backend.xp, self._record.params, x[:, 0, :]))
-        return self._project(x)
+        return self._backend.contiguous(self._project(x))
 
     @cached_property
     def _project(self) -> Any:
@@ -100,5 +100,5 @@ class Projection:
         return self._columns(pre)
 
     def _columns(self, rows: Array) -> Array:
-        """Rows (S, R) as (S, R, 1), without a copy."""
-        return self._backend.xp.reshape(rows, (*rows.shape, 1))
+        """Rows (S, R) as (S, R, 1), without a copy if they are contiguous."""
+        return self._backend.contiguous(self._backend.xp.reshape(rows, (*rows.shape, 1)))

@@ -93,7 +93,8 @@ class StepCell(Gated, BaseCell):
         """Return ``step(pre, prev, next, saved) -> next``.
 
         `pre` (G*H, N) holds the projected input and may be overwritten with what the backward pass needs;
-        `next` and `saved` (saved_blocks*H, N) are memory to write into.
+        `next` and `saved` (saved_blocks*H, N) are memory to write into. What it calls is the same at every
+        time step: that may be recorded, and done without it.
         """
 
     @abstractmethod

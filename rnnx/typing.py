@@ -119,9 +119,9 @@ class TimeLoop(Protocol):
     ) -> None:
         """Run so many steps, T: forward, with x (T, N, D) if it `projects`, or backward with `d` and dy.
 
-        `pre` is (T, G*H, N), `saved` (T, S*H, N) and each of the `states` (T+1, H, N); forward, these two may
-        have more rows. A backward pass turns `d`, the gradients (H, N) of the states after the steps, into
-        those of the states before; it adds the gradients of the outputs, dy (T, N, H), if there are any.
+        `pre` is (T, G*H, N), `saved` (T, S*H, N) and each of the `states` (T+1, H, N); forward, `saved` and
+        `states` may have more rows. A backward pass turns `d`, the gradients (H, N) of the states after the
+        steps, into those before; it adds the gradients of the outputs, dy (T, N, H), if there are any.
         """
 
 

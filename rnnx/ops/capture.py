@@ -1,8 +1,8 @@
-"""Record what one step of a chain calls, so that a backend can compile its time loop.
+"""Record what one step of a chain calls, so that a backend can run its time loop as one function.
 
 A step gets slabs without memory, and operations that write down what they are asked to do. A step that does
-more than calling operations on blocks, such as arithmetic of its own, cannot be captured, and stays what it
-is: a Python function that is called once per time step.
+anything else with blocks, such as arithmetic of its own, cannot be captured, and stays what it is: a Python
+function that is called once per time step. So does one that calls something else when it is called again.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from typing import Any
 
 from rnnx.backends import Backend
 from rnnx.ops.pointwise import Pointwise
-from rnnx.typing import Array, Block, Body, Kernel, Product, Script, State
+from rnnx.typing import Array, Block, Body, Kernel, Params, Product, Script, State
 
 
 class NotCapturable(TypeError):
@@ -35,17 +35,40 @@ class Slab:
         return Slab(slab, start + first, start + last)
 
 
+class Operand:
+    """A matrix or a column of a step, by its number: a step can hand it to operations, and nothing else."""
+
+    __slots__ = ("number",)
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
 class Recorder:
-    """Operations as those of `rnnx.ops.Workspace`, that write a script."""
+    """Operations as those of `rnnx.ops.Workspace`, that write a script.
+
+    Attributes
+    ----------
+    bound : list of tuple
+        What was asked for, in that order: the same step calls the same.
+    operands : list of array
+    scratch : list of int
+        Blocks of each memory that was asked for.
+    calls : list of Product or Body
+        What the step has called.
+    """
 
     def __init__(self, backend: Backend, hidden: int) -> None:
         self.backend = backend
         self.hidden = hidden
+        self.bound: list[tuple[Any, ...]] = []
         self.operands: list[Array] = []
         self.scratch: list[int] = []
         self.calls: list[Product | Body] = []
 
     def kernel(self, body: Pointwise) -> Kernel:
+        self.bound.append(("kernel", body.program))
+
         def kernel(*inputs: Any, out: tuple[Any, ...]) -> tuple[Any, ...]:
             read = tuple(self._block(x) if isinstance(x, Slab) else self._operand(x) for x in inputs)
             written = tuple(map(self._block, out))
@@ -56,32 +79,35 @@ class Recorder:
 
         return kernel
 
-    def operand(self, a: Array) -> Array:
+    def operand(self, a: Array) -> Operand:
+        self.bound.append(("operand", a.shape))
         self.operands.append(a)
-        return a
+        return Operand(len(self.operands) - 1)
 
-    def matmul(self, rows: int) -> Callable[[Array, Any, Any], Any]:
-        return self._product(add=False)
+    def matmul(self, rows: int) -> Callable[[Operand, Any, Any], Any]:
+        return self._product(rows, add=False)
 
-    def matmul_add(self, rows: int) -> Callable[[Array, Any, Any], Any]:
-        return self._product(add=True)
+    def matmul_add(self, rows: int) -> Callable[[Operand, Any, Any], Any]:
+        return self._product(rows, add=True)
 
     def empty(self, rows: int) -> Slab:
+        self.bound.append(("empty", rows))
         self.scratch.append(self._blocks(rows))
         return Slab(f"scratch {len(self.scratch) - 1}", 0, rows)
 
-    def _product(self, add: bool) -> Callable[[Array, Any, Any], Any]:
-        def product(a: Array, b: Any, out: Any) -> Any:
+    def _product(self, rows: int, add: bool) -> Callable[[Operand, Any, Any], Any]:
+        self.bound.append(("product", rows, add))
+
+        def product(a: Operand, b: Any, out: Any) -> Any:
             self.calls.append(Product(self._operand(a), self._block(b), self._block(out), add))
             return out
 
         return product
 
     def _operand(self, a: Any) -> int:
-        for number, operand in enumerate(self.operands):
-            if operand is a:
-                return number
-        raise NotCapturable(f"a {type(a).__name__} is no operand of the step")
+        if not isinstance(a, Operand):
+            raise NotCapturable(f"a {type(a).__name__} is no operand of the step")
+        return a.number
 
     def _block(self, slab: Any) -> Block:
         if not isinstance(slab, Slab):
@@ -95,28 +121,46 @@ class Recorder:
         return rows // self.hidden
 
 
-@lru_cache(maxsize=256)
-def script(cell: Any, backend: Backend, backward: bool) -> Script | None:
-    """Script of a cell's step in either pass; None if the step cannot be captured."""
+def captured(
+    cell: Any, backend: Backend, params: Params, backward: bool
+) -> tuple[Script | None, list[Array]]:
+    """Script of a cell's step in either pass, None if the step cannot be captured, and its operands.
+
+    The script is kept with the cell, and used as long as the same is bound.
+    """
     recorder = Recorder(backend, cell.hidden_size)
-    zero = backend.zeros((), "float32")  # only shapes matter
-    params = {name: backend.xp.broadcast_to(zero, shape) for name, shape in cell.param_shapes.items()}
-    pre, saved, prev, after = _slabs(cell)
     try:
-        if backward:
-            cell.bind_backward(recorder, params)(pre, saved, prev, after, _state(cell, "d"))
-        else:
-            cell.bind_forward(recorder, params)(pre, prev, after, saved)
-    except (TypeError, AttributeError):  # a slab has no arithmetic and no methods
-        return None
-    name = f"{type(cell).__name__}_{'backward' if backward else 'forward'}".lower()
-    return Script(name, tuple(recorder.calls), tuple(recorder.scratch))
+        step = (cell.bind_backward if backward else cell.bind_forward)(recorder, params)
+    except Exception:  # if it is no fault of the recorder's, it will come again where the step is called
+        return None, []
+    known = cell.__dict__.setdefault("_captured", {})
+    if backward not in known or known[backward][0] != recorder.bound:
+        known[backward] = recorder.bound, _script(cell, recorder, step, backward)
+    return known[backward][1], recorder.operands
 
 
-def _slabs(cell: Any) -> tuple[Slab, Slab, State, State]:
+def _script(cell: Any, recorder: Recorder, step: Callable[..., Any], backward: bool) -> Script | None:
     H = cell.hidden_size
     pre, saved = Slab("pre", 0, len(cell.gates) * H), Slab("saved", 0, cell.saved_blocks * H)
-    return pre, saved, _state(cell, "prev"), _state(cell, "next")
+    prev, after = _state(cell, "prev"), _state(cell, "next")
+    found = []
+    for _ in range(2):
+        recorder.calls = []
+        try:
+            step(*(pre, saved, prev, after, _state(cell, "d")) if backward else (pre, prev, after, saved))
+        except Exception:  # whatever a library makes of a block without memory
+            return None
+        found.append(tuple(recorder.calls))
+    if found[0] != found[1]:
+        return None
+    name = f"{type(cell).__name__}_{'backward' if backward else 'forward'}".lower()
+    return _shared(Script(name, found[0], tuple(recorder.scratch)))
+
+
+@lru_cache(maxsize=256)
+def _shared(script: Script) -> Script:
+    """The first one that is equal: what is kept for it is found without a comparison."""
+    return script
 
 
 def _state(cell: Any, slab: str) -> State:

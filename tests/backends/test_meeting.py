@@ -4,18 +4,10 @@ import itertools
 
 import pytest
 
-from rnnx.backends import resolve
 from rnnx.backends.meeting import BEGINNING, meetings
 from rnnx.cells import REGISTRY
-from rnnx.ops import capture
 from rnnx.typing import Block, Body, Product, Script
-
-
-def script_of(name, backward):
-    cell = REGISTRY[name](3, 4)
-    if not hasattr(cell, "bind_forward"):
-        pytest.skip("no chain of steps")
-    return capture.script(cell, resolve("numpy"), backward)
+from support.cells import CHAINS, script_of
 
 
 def accesses(script, backward, steps):
@@ -58,9 +50,9 @@ def unmet(script, backward, waits):
 
 
 @pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])
-@pytest.mark.parametrize("name", REGISTRY)
+@pytest.mark.parametrize("name", CHAINS)
 def test_every_conflict_has_a_meeting_before_it(name, backward):
-    script = script_of(name, backward)
+    script = script_of(REGISTRY[name](3, 4), backward)
     waits = meetings(script, backward)
     assert list(unmet(script, backward, waits)) == []
     for number in waits:  # and none is needless
@@ -68,14 +60,14 @@ def test_every_conflict_has_a_meeting_before_it(name, backward):
 
 
 def test_the_meetings_of_an_lstm_and_of_a_gru():
-    assert meetings(script_of("lstm", False), backward=False) == {BEGINNING}
-    assert meetings(script_of("lstm", True), backward=True) == {1}
+    assert meetings(script_of(REGISTRY["lstm"](3, 4), False), backward=False) == {BEGINNING}
+    assert meetings(script_of(REGISTRY["lstm"](3, 4), True), backward=True) == {1}
     # The product reads a block that the next step's body writes.
-    assert meetings(script_of("gru", True), backward=True) == {0, 1}
+    assert meetings(script_of(REGISTRY["gru"](3, 4), True), backward=True) == {0, 1}
 
 
 PRE, D0, D1, *SCRATCH = (Block(name, 0, 1) for name in ("pre", "d 0", "d 1", "scratch 0", "scratch 1"))
-BODY = script_of("rnn", False).calls[-1].program
+BODY = script_of(REGISTRY["rnn"](3, 4), False).calls[-1].program
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rnnx.backends import printing
-from rnnx.backends.merging import SCRATCH, Place, Printer
+from rnnx.backends.merging import SCRATCH, Place, Printer, view
 from rnnx.ops import pointwise, sigmoid, tanh
 from support.random_programs import SHAPE, evaluate, random_program
 
@@ -32,7 +32,7 @@ def check(program, inputs, outputs, values):
         else:
             arrays[place.array][at(place)] = value
     scope = printing.in_place_scope(np, np.dtype(float), constants) | arrays
-    scope |= {name: arrays[x][a * H : b * H] for (x, a, b), name in printer.spans.items()}
+    scope |= {view(x, a, b): arrays[x][a * H : b * H] for x, a, b in printer.spans}
     source = "\n".join(lines)
     with np.errstate(all="ignore"):
         expected = evaluate(program, values)
@@ -44,6 +44,11 @@ def check(program, inputs, outputs, values):
         if place not in outputs:
             found = arrays[place.array] if place.row is None else arrays[place.array][at(place)]
             np.testing.assert_array_equal(found, value, err_msg=f"an input was written to\n{source}")
+    for slab in "ab":
+        for row in range(BLOCKS):
+            place = Place(slab, row)
+            if place not in inputs and place not in outputs:
+                assert np.isnan(arrays[slab][at(place)]).all(), f"{place} was written to\n{source}"
 
 
 @pytest.mark.parametrize("seed", range(300))

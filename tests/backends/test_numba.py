@@ -15,8 +15,8 @@ from rnnx.backends import resolve
 from rnnx.backends.numba_loop import BoundLoop
 from rnnx.backends.numpy_loop import PrintedLoop
 from rnnx.cells import REGISTRY
-from rnnx.ops import capture, pointwise, relu, sigmoid, sign, sqrt, tanh
-from support.cells import CHAINS, make_case
+from rnnx.ops import pointwise, relu, sigmoid, sign, sqrt, tanh
+from support.cells import CHAINS, make_case, script_of
 
 pytestmark = pytest.mark.parametrize("backend", ["numba"], indirect=True)
 
@@ -177,12 +177,12 @@ def test_arguments_that_are_read_only_or_strided(backend, rng):
 def test_every_chain_of_steps_is_captured(backend):
     for name in CHAINS:
         for backward in (False, True):
-            assert capture.script(REGISTRY[name](3, 4), backend, backward) is not None, name
+            assert script_of(REGISTRY[name](3, 4), backward) is not None, name
 
 
 def test_complex_numbers_take_the_loops_of_numpy(backend):
     cell = rnnx.RNN(3, 4)
-    script = capture.script(cell, backend, True)
+    script = script_of(cell, True)
     for dtype, kind in (("float32", BoundLoop), ("complex128", PrintedLoop)):
         params, x = cell.init(dtype=dtype), np.zeros((2, 1, 3), dtype)
         assert type(backend.bind_loop(script, 4, [params["Wh"]], None, x)) is kind

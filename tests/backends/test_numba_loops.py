@@ -87,11 +87,10 @@ def test_several_threads_compute_the_same_bits_as_one(backend, rng, name, dtype,
 def test_threads_share_sequences_where_they_can(backend, monkeypatch, threads, batch, expected):
     known = SimpleNamespace(execute=1, idle=2, number=lambda: threads)
     monkeypatch.setattr(host_threads, "threads", lambda: known)
-    cell, recorder = rnnx.LSTM(64, 128), capture.Recorder(backend, 128)
+    cell = rnnx.LSTM(64, 128)
     params, x = cell.init(), np.zeros((50, batch, 64), np.float32)
-    cell.bind_forward(recorder, params)
-    script = capture.script(cell, backend, False)
-    bound = backend.bind_loop(script, 128, recorder.operands, (params["Wx"], params["b"]), x)
+    script, operands = capture.captured(cell, backend, params, False)
+    bound = backend.bind_loop(script, 128, operands, (params["Wx"], params["b"]), x)
     assert bound._team(50, 16, batch, 4 * batch)[2:] == expected
     assert bound._team(1, 16, 2, 8)[2:] == (1, False)  # too little to do
 

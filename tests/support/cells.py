@@ -5,8 +5,10 @@ from typing import NamedTuple
 import numpy as np
 
 from rnnx import states
+from rnnx.backends import resolve, use_backend
 from rnnx.cells import REGISTRY
 from rnnx.gradient_check.problem import draw
+from rnnx.ops.capture import captured
 
 CHAINS = [name for name in REGISTRY if hasattr(REGISTRY[name](1, 1), "bind_forward")]
 """Cells whose steps are a chain, by name."""
@@ -48,6 +50,13 @@ def check_array(backend, x, shape, dtype):
     assert tuple(x.shape) == shape
     assert x.dtype == backend.dtype(dtype)
     return backend.to_numpy(x)
+
+
+def script_of(cell, backward):
+    """Script of a step; None if it cannot be captured."""
+    numpy = resolve("numpy")
+    with use_backend(numpy):
+        return captured(cell, numpy, cell.init(), backward)[0]
 
 
 def everything(cell, case, **options):
