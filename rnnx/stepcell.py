@@ -11,7 +11,7 @@ from rnnx import checks, scan
 from rnnx.backends import Backend
 from rnnx.basecell import BaseCell, Tape
 from rnnx.gates import Gated
-from rnnx.ops import Functional, Ops, Pointwise, Workspace, input_gradient, weight_gradients
+from rnnx.ops import Functional, Ops, Pointwise, Workspace, capture, input_gradient, weight_gradients
 from rnnx.steps import Record, Steps
 from rnnx.typing import Array, Namespace, Params, State
 
@@ -35,6 +35,10 @@ class StepCell(Gated, BaseCell):
     def __post_init__(self) -> None:
         checks.sizes(self, "input_size", "hidden_size")
         super().__post_init__()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled and copied: scripts of its steps are of this code alone."""
+        return {name: value for name, value in self.__dict__.items() if name != capture.KEY}
 
     @property
     def output_size(self) -> int:
@@ -94,7 +98,7 @@ class StepCell(Gated, BaseCell):
 
         `pre` (G*H, N) holds the projected input and may be overwritten with what the backward pass needs;
         `next` and `saved` (saved_blocks*H, N) are memory to write into. What it calls is the same at every
-        time step: that may be recorded, and done without it.
+        time step and follows from what was bound: that may be recorded, and done without it.
         """
 
     @abstractmethod

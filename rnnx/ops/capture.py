@@ -2,9 +2,10 @@
 
 A step gets slabs without memory, and operations that write down what they are asked to do. A step that does
 anything else with blocks, such as arithmetic of its own, cannot be captured, and stays what it is: a Python
-function that is called once per time step. So does one that calls something else when it is called again.
+function that is called once per time step. So does one that calls something else the second time.
 """
 
+import re
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -13,12 +14,34 @@ from rnnx.backends import Backend
 from rnnx.ops.pointwise import Pointwise
 from rnnx.typing import Array, Block, Body, Kernel, Params, Product, Script, State
 
+PLAIN = bool | int | float | str | None
+"""Values that a step may decide by."""
+
+KEY = "_captured"
+"""Where a cell keeps its scripts."""
+
 
 class NotCapturable(TypeError):
     """The step does what a script has no word for."""
 
 
-class Slab:
+class Blank:
+    """What a step gets in place of an array: it has no values, so nothing can be decided by them."""
+
+    __slots__ = ()
+    __hash__ = None  # type: ignore[assignment]
+
+    def __bool__(self) -> bool:
+        raise NotCapturable("a step decides by values")
+
+    def __eq__(self, other: object) -> bool:
+        raise NotCapturable("a step compares values")
+
+    def __array__(self, *arguments: Any, **options: Any) -> Any:
+        raise NotCapturable("a step takes values to NumPy")
+
+
+class Slab(Blank):
     """A block of rows without memory: it can be sliced along its rows, and nothing else."""
 
     __slots__ = ("block",)
@@ -35,7 +58,7 @@ class Slab:
         return Slab(slab, start + first, start + last)
 
 
-class Operand:
+class Operand(Blank):
     """A matrix or a column of a step, by its number: a step can hand it to operations, and nothing else."""
 
     __slots__ = ("number",)
@@ -126,17 +149,25 @@ def captured(
 ) -> tuple[Script | None, list[Array]]:
     """Script of a cell's step in either pass, None if the step cannot be captured, and its operands.
 
-    The script is kept with the cell, and used as long as the same is bound.
+    The script is kept with the cell, and used as long as the same is bound and the step is the same code.
     """
     recorder = Recorder(backend, cell.hidden_size)
     try:
         step = (cell.bind_backward if backward else cell.bind_forward)(recorder, params)
+        recorder.bound += _own(step)
     except Exception:  # if it is no fault of the recorder's, it will come again where the step is called
         return None, []
-    known = cell.__dict__.setdefault("_captured", {})
-    if backward not in known or known[backward][0] != recorder.bound:
-        known[backward] = recorder.bound, _script(cell, recorder, step, backward)
-    return known[backward][1], recorder.operands
+    known = cell.__dict__.setdefault(KEY, {})
+    found = known.get(backward)
+    if found is None or found[0] != recorder.bound:
+        found = known[backward] = recorder.bound, _script(cell, recorder, step, backward)
+    return found[1], recorder.operands
+
+
+def _own(step: Any) -> list[tuple[Any, ...]]:
+    """Code of a step, and the plain values that it has from its hook."""
+    values = [cell.cell_contents for cell in getattr(step, "__closure__", None) or ()]
+    return [("step", getattr(step, "__code__", None)), *[(x,) for x in values if isinstance(x, PLAIN)]]
 
 
 def _script(cell: Any, recorder: Recorder, step: Callable[..., Any], backward: bool) -> Script | None:
@@ -153,7 +184,8 @@ def _script(cell: Any, recorder: Recorder, step: Callable[..., Any], backward: b
         found.append(tuple(recorder.calls))
     if found[0] != found[1]:
         return None
-    name = f"{type(cell).__name__}_{'backward' if backward else 'forward'}".lower()
+    name = re.sub(r"\W", "_", type(cell).__name__.lower())
+    name += "_backward" if backward else "_forward"
     return _shared(Script(name, found[0], tuple(recorder.scratch)))
 
 

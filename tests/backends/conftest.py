@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from rnnx.backends import host_threads, registry
+from rnnx.backends.numpy_loop import PrintedLoop
 from support.cupy_stub import stubs_of
 
 # These import what is compiled by Numba. Without it they are not there, as the summary's line for numba says;
@@ -56,3 +57,16 @@ def blas():
     before = known.number()
     yield known
     known.library.scipy_openblas_set_num_threads64_(before)
+
+
+@pytest.fixture
+def loops(monkeypatch):
+    """Numbers of steps that printed loops have run."""
+    seen, run = [], PrintedLoop.run
+
+    def seen_run(self, steps, *arrays, **others):
+        seen.append(steps)
+        run(self, steps, *arrays, **others)
+
+    monkeypatch.setattr(PrintedLoop, "run", seen_run)
+    return seen
