@@ -37,8 +37,9 @@ class Loop:
     def forward(self, piece: Piece) -> None:
         """Run the steps of a piece, of which `pre` is given and the state before the first one."""
         start, stop, _ = part = piece.segment
-        x = self._inputs(part)
-        self._loop(part, backward=False).run(stop - start, piece.pre, piece.saved, piece.states, x=x)
+        loop = self._loop(part, backward=False)
+        x = self._inputs(part) if loop.projects else None
+        loop.run(stop - start, piece.pre, piece.saved, piece.states, x=x)
 
     def outputs(self, part: Segment, before: Any, y: Array) -> tuple[Array, ...]:
         """Run the steps of a part for y (S, N, H) alone; states, before and returned after, are (N, H)."""

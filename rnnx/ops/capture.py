@@ -29,7 +29,6 @@ class Blank:
     """What a step gets in place of an array: it has no values, so nothing can be decided by them."""
 
     __slots__ = ()
-    __hash__ = None  # type: ignore[assignment]
 
     def __bool__(self) -> bool:
         raise NotCapturable("a step decides by values")
